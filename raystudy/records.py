@@ -1,0 +1,205 @@
+"""The records that a study leaves behind: rows, and one record a trial. Versioned; standard library only.
+
+Two kinds of row share one table, told apart by ``split``. All losses are means over the global batch (training, since
+the last row of the segment) or over the validation pictures; all APs are in percent; nan is "not measured".
+Columns in ``MEASURED_COLUMNS`` are wall-clock measurements: they differ from run to run and are no result.
+"""
+
+import dataclasses
+import enum
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+ROWS_VERSION = 1
+"""Of the columns below. A reader refuses rows of another version."""
+
+MEASURED_COLUMNS = frozenset({"wall_time_s", "iterations_per_s", "data_wait_s", "memory_mib"})
+
+NAN = math.nan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Losses:
+    """The losses of a detector; those that it does not have are nan."""
+
+    loss: float = NAN
+    """Sum of the others."""
+
+    loss_rpn_objectness: float = NAN
+    loss_rpn_box: float = NAN
+    loss_box_class: float = NAN
+    loss_box_reg: float = NAN
+    loss_mask: float = NAN
+    loss_keypoint: float = NAN
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exposure:
+    """What the network has seen since iteration 0 of its trial, summed over workers; pre-training not included."""
+
+    images: int = 0
+    instances: int = 0
+    pixels_nominal: int = 0
+    """800 x 1333 an image, as the paper counts (Figure 2)."""
+
+    pixels_measured: int = 0
+    """Pixels after resize and crop, padding not counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Row:
+    segment_id: str
+    """The segment that trained this row: a trial's rows come from its trunk and its branch."""
+
+    iteration: int
+    """Iterations done since the trial's beginning; the first row is not 0."""
+
+    split: str
+    lr: float
+    """Learning rate of the last iteration done."""
+
+    global_batch: int
+    """Images of one iteration, over all workers."""
+
+    workers: int
+    loss: float
+    loss_rpn_objectness: float = NAN
+    loss_rpn_box: float = NAN
+    loss_box_class: float = NAN
+    loss_box_reg: float = NAN
+    loss_mask: float = NAN
+    loss_keypoint: float = NAN
+    images: int = 0
+    instances: int = 0
+    pixels_nominal: int = 0
+    pixels_measured: int = 0
+    wall_time_s: float = NAN
+    """Seconds of work on this segment so far, evaluations and earlier attempts included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRow(_Row):
+    """Mean training losses since the segment's last training row."""
+
+    split: str = "train"
+    iterations_per_s: float = NAN
+    data_wait_s: float = NAN
+    """Seconds since the last row in which training waited for its data."""
+
+    memory_mib: float = NAN
+    """Peak memory of the accelerator, MiB; nan on CPU."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalRow(_Row):
+    """Validation losses, and COCO metrics over the whole validation set, in percent."""
+
+    split: str = "val"
+    box_ap: float = NAN
+    box_ap50: float = NAN
+    box_ap75: float = NAN
+    box_ap_small: float = NAN
+    box_ap_medium: float = NAN
+    box_ap_large: float = NAN
+    mask_ap: float = NAN
+    mask_ap50: float = NAN
+    mask_ap75: float = NAN
+    mask_ap_small: float = NAN
+    mask_ap_medium: float = NAN
+    mask_ap_large: float = NAN
+    keypoint_ap: float = NAN
+    keypoint_ap50: float = NAN
+    keypoint_ap75: float = NAN
+    voc_ap: float = NAN
+    """VOC AP at IoU 0.5, area under the curve (2010 on)."""
+
+    num_images: int = 0
+    """Validation pictures that were scored."""
+
+
+Row = TrainRow | EvalRow
+
+
+def columns() -> dict[str, type]:
+    """Every column of the table of rows, in order, with its type: ``str``, ``int`` or ``float``."""
+    found: dict[str, type] = {}
+    for row_type in (TrainRow, EvalRow):
+        for f in dataclasses.fields(row_type):
+            found[f.name] = {"str": str, "int": int, "float": float}[_type_name(f.type)]
+    return found
+
+
+def row_to_dict(row: Row) -> dict[str, Any]:
+    """The row as a flat dict of its own columns."""
+    return dataclasses.asdict(row)
+
+
+def row_from_dict(data: dict[str, Any]) -> Row:
+    """The inverse of ``row_to_dict``; columns of the other kind of row are ignored."""
+    row_type = TrainRow if data["split"] == "train" else EvalRow
+    return row_type(**{f.name: data[f.name] for f in dataclasses.fields(row_type) if f.name in data})
+
+
+class TrialState(enum.StrEnum):
+    """Where a trial stands."""
+
+    WAITING = "waiting"
+    """Not begun, or waiting for its trunk."""
+
+    RUNNING = "running"
+    """A segment of it has begun."""
+
+    COMPLETE = "complete"
+    """All its iterations are committed."""
+
+    DIVERGED = "diverged"
+    """Its loss was not finite: a result."""
+
+    FAILED = "failed"
+    """It cannot go on; ``error`` says why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentRef:
+    """A trial's part of one segment: iterations ``start`` (exclusive) to ``end`` (inclusive) are its rows."""
+
+    segment_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRecord:
+    """What storage keeps of a trial. Cost lives on segments only, so that a shared trunk counts once."""
+
+    trial_id: str
+    spec: dict[str, Any]
+    """``TrialSpec.to_dict()``."""
+
+    segments: tuple[SegmentRef, ...]
+    state: TrialState
+    iteration: int = 0
+    """Iterations committed."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The last evaluation row's metrics when complete."""
+
+    error: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Versions, commit, threads, hardware: recorded, never hashed."""
+
+
+def record_to_dict(record: TrialRecord) -> dict[str, Any]:
+    """JSON-ready."""
+    return dataclasses.asdict(record)
+
+
+def record_from_dict(data: dict[str, Any]) -> TrialRecord:
+    """The inverse of ``record_to_dict``."""
+    segments = tuple(SegmentRef(**ref) for ref in data["segments"])
+    return TrialRecord(**{**data, "segments": segments, "state": TrialState(data["state"])})
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else str(annotation.__name__)

@@ -1,0 +1,104 @@
+"""The data of a trial: which annotations, which part of them, and how pictures become input."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from raystudy.spec.identity import digest, identity_dict, located
+
+SHAPES_VERSION = 1
+"""Raised when the renderer changes what it draws, so that older results keep their identity."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShapesSpec:
+    """The embedded, procedural data set: six shapes to detect, filled with six textures to pre-train on."""
+
+    num_train: int = 1500
+    num_val: int = 300
+    image_size: int = 128
+    seed: int = 0
+    version: int = SHAPES_VERSION
+
+    def checksum(self, split: str) -> str:
+        """Identity of one split: what is drawn is a function of it. ``split`` is ``train`` or ``val``."""
+        other = {"train": "num_val", "val": "num_train"}[split]
+        chosen = {key: value for key, value in identity_dict(self).items() if key != other}
+        return f"shapes-{split}-{digest(chosen)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSpec:
+    """One data set with its training and validation part. Identity is content, never location."""
+
+    format: Literal["shapes", "coco"] = "coco"
+    train_images: str = located("")
+    train_annotations: str = located("")
+    val_images: str = located("")
+    val_annotations: str = located("")
+    train_checksum: str = ""
+    """Of the annotations (SHA-256 of the file, or of the generator's parameters)."""
+
+    val_checksum: str = ""
+    num_categories: int = 80
+    shapes: ShapesSpec | None = located(None)
+    """Generator parameters when ``format`` is ``shapes``; the checksums stand for them."""
+
+    name: str = located("")
+    fraction: float = 1.0
+    """Share of the training images that is used; subsets of one seed are nested."""
+
+    num_images: int | None = None
+    """Number of training images that is used, instead of a fraction."""
+
+    subset_seed: int = 0
+
+    @property
+    def subset_label(self) -> str:
+        """``f100`` for all images, ``f10`` for a tenth, ``n3500`` for 3,500 images."""
+        return f"n{self.num_images}" if self.num_images is not None else f"f{self.fraction * 100:g}"
+
+    def problems(self) -> list[str]:
+        """What is wrong, in words; whether files exist is for preflight to say."""
+        found = []
+        if not 0 < self.fraction <= 1:
+            found.append(f"data fraction is {self.fraction:g}, but must be in (0, 1]")
+        if self.num_images is not None and self.num_images < 1:
+            found.append(f"num_images is {self.num_images}, but must be at least 1")
+        if self.num_images is not None and self.fraction != 1.0:
+            found.append("a subset is given by fraction or by num_images, not by both; drop one")
+        if self.format == "shapes" and self.shapes is None:
+            found.append("data format shapes needs the generator's parameters in data.shapes")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputSpec:
+    """How a picture becomes input."""
+
+    train_short_sides: tuple[int, ...] = (800,)
+    """Lengths of the shorter side, pixels; one is drawn for each picture."""
+
+    test_short_side: int = 800
+    max_side: int = 1333
+    """The longer side is never longer than this, pixels."""
+
+    crop: int = 0
+    """Side of the square window that is cut from a training picture after resizing, pixels; 0 takes it whole."""
+
+    flip: bool = True
+    """Horizontal flip of half of the training pictures."""
+
+    aspect_grouping: bool = True
+    """A worker's batch holds only wide or only tall pictures, which saves padding."""
+
+    size_divisor: int = 32
+    """Padded batches have sides that are multiples of this."""
+
+    def problems(self) -> list[str]:
+        """What is wrong, in words."""
+        found = []
+        if not self.train_short_sides or min(self.train_short_sides) < 1 or self.test_short_side < 1:
+            found.append("input sizes must be at least 1 pixel, and train_short_sides must name one")
+        if self.crop < 0:
+            found.append(f"crop is {self.crop}, but must be 0 (whole pictures) or a side in pixels")
+        return found
