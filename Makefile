@@ -1,0 +1,41 @@
+# Each target makes .venv itself when it is missing or older than pyproject.toml or constraints.txt.
+#   make study            the demo study, start to answer        make study ARGS="--seeds 3"
+#   make test             all tests                              make test ARGS="tests/spec -k schedule"
+#   make lint             ruff and mypy, as CI runs them
+#   make bench            the figures that we claim, measured again
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell \
+	$(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+ARGS ?=
+
+.PHONY: study test lint bench venv clean
+.DEFAULT_GOAL := study
+
+study: $(INSTALLED)
+	$(BIN)/python experiments/schedule_length.py --preset demo $(ARGS)
+
+test: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; OMP_NUM_THREADS=1 $(BIN)/python $$benchmark; done
+
+venv: $(INSTALLED)
+
+# The stamp is written last, so that an installation that was cut off is done again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("raystudy needs Python 3.11 or newer, but \
+	$(PYTHON) is " + sys.version.split()[0] + "; name another with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
