@@ -1,4 +1,6 @@
-"""The records that a study leaves behind: rows, and one record a trial. Versioned; standard library only.
+"""The records that a study leaves behind: rows, and one record a trial. Versioned.
+
+Only reading and writing rows loads Arrow; everything else is the standard library.
 
 Two kinds of row share one table, told apart by ``split``. All losses are means over the global batch (training, since
 the last row of the segment) or over the validation pictures; all APs are in percent; nan is "not measured".
@@ -8,8 +10,12 @@ Columns in ``MEASURED_COLUMNS`` are wall-clock measurements: they differ from ru
 import dataclasses
 import enum
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from raystudy.errors import RowsError
 
 ROWS_VERSION = 1
 """Of the columns below. A reader refuses rows of another version."""
@@ -203,3 +209,60 @@ def record_from_dict(data: dict[str, Any]) -> TrialRecord:
 
 def _type_name(annotation: Any) -> str:
     return annotation if isinstance(annotation, str) else str(annotation.__name__)
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as one Arrow IPC file that bears the version of its columns."""
+    import pyarrow as pa
+
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    schema = pa.schema(
+        [(name, kinds[kind]) for name, kind in columns().items()],
+        metadata={b"raystudy_rows_version": str(ROWS_VERSION).encode()},
+    )
+    table = pa.Table.from_pylist([row_to_dict(row) for row in rows], schema=schema)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_table(table)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of one file, in the order in which they were written.
+
+    Raises:
+        RowsError: the file is of another version, or no file of rows.
+    """
+    import pyarrow as pa
+
+    try:
+        with pa.OSFile(str(path), "rb") as source:
+            table = pa.ipc.open_file(source).read_all()
+    except pa.ArrowInvalid as error:
+        raise RowsError(f"{path} is not a file of rows: {error}") from error
+    version = (table.schema.metadata or {}).get(b"raystudy_rows_version", b"none").decode()
+    if version != str(ROWS_VERSION):
+        raise RowsError(f"{path} holds rows of version {version}, but this raystudy reads version {ROWS_VERSION}")
+    return [row_from_dict(item) for item in table.to_pylist()]
+
+
+def check_rows(rows: Sequence[Row], *, start: int, end: int, eval_interval: int, log_interval: int) -> None:
+    """Refuse rows that are doubled, out of order or missing between ``start`` (exclusive) and ``end`` (inclusive).
+
+    Raises:
+        RowsError: with the iterations at fault.
+    """
+    for split, interval in (("train", log_interval), ("val", eval_interval)):
+        have = [row.iteration for row in rows if row.split == split]
+        want = expected_iterations(start, end, interval)
+        if have != want:
+            missing = sorted(set(want) - set(have))
+            extra = sorted(iteration for iteration in set(have) if have.count(iteration) > 1 or iteration not in want)
+            raise RowsError(
+                f"the {split} rows of iterations {start}-{end} are not exactly once: "
+                f"missing {missing[:10]}, doubled or foreign {extra[:10]}, out of order: {have != sorted(have)}"
+            )
+
+
+def expected_iterations(start: int, end: int, interval: int) -> list[int]:
+    """Iterations at which a segment yields a row: each multiple of ``interval``, and its end."""
+    grid = list(range((start // interval + 1) * interval, end + 1, interval))
+    return grid if not end > start or end % interval == 0 else [*grid, end]

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from raystudy.errors import SpecError
 from raystudy.spec.data import DataSpec, InputSpec
 from raystudy.spec.evaluation import EvalSpec
 from raystudy.spec.identity import digest, from_dict, identity_dict, located, to_dict
@@ -169,14 +170,41 @@ class TrialSpec:
 
 
 def replaced(trial: TrialSpec, **overrides: Any) -> TrialSpec:
-    """``trial`` with fields replaced by dotted path: ``replaced(trial, **{"model.norm": "bn"})``."""
+    """``trial`` with fields replaced by dotted path: ``replaced(trial, **{"model.norm": "bn"})``.
+
+    Values may be plain (JSON) as well as typed. Raises ``SpecError`` for a field that does not exist.
+    """
     for path, value in overrides.items():
-        trial = _replace_path(trial, path.split("."), value)
+        trial = _replace_path(trial, path.split("."), value, path)
     return trial
 
 
-def _replace_path(spec: Any, path: list[str], value: Any) -> Any:
+def _replace_path(spec: Any, path: list[str], value: Any, whole: str) -> Any:
     head, *rest = path
+    names = [field.name for field in dataclasses.fields(spec)]
+    if head not in names:
+        raise SpecError(f"{whole} is no field of a trial; at {head!r} there are {', '.join(names)}")
     if rest:
-        value = _replace_path(getattr(spec, head), rest, value)
+        return dataclasses.replace(spec, **{head: _replace_path(getattr(spec, head), rest, value, whole)})
+    if isinstance(value, dict | list):
+        return from_dict(type(spec), {**to_dict(spec), head: value}, whole)
     return dataclasses.replace(spec, **{head: value})
+
+
+PRETRAINING_NORM = {"gn": "gn", "sync_bn": "bn", "frozen_bn": "bn", "bn": "bn", "none": "none"}
+"""The norm with which weights for a norm are pre-trained: BN weights load into all of its kin as they are."""
+
+
+def with_pretraining(trial: TrialSpec, recipe: PretrainSpec | None) -> TrialSpec:
+    """A pretrained trial without weights gets those that ``recipe`` makes for its backbone and norm."""
+    if trial.init.kind != "pretrained" or trial.init.weights_id or recipe is None:
+        return trial
+    recipe = dataclasses.replace(
+        recipe,
+        backbone=trial.model.backbone,
+        norm=PRETRAINING_NORM.get(trial.model.norm, trial.model.norm),
+        norm_groups=trial.model.norm_groups,
+        norm_group_channels=trial.model.norm_group_channels,
+    )
+    init = InitSpec(kind="pretrained", weights_id=recipe.weights_id, pretrain=recipe)
+    return dataclasses.replace(trial, init=init)

@@ -1,0 +1,177 @@
+"""The scales at which a study runs. Presets differ in specs, never in code.
+
+``paper``  COCO, ResNet-50-FPN, 8 workers of 2 images: the protocol of He et al. 2019.
+``demo``   the embedded shapes, a tiny detector, one CPU core a trial: the paper's findings in minutes.
+``smoke``  the demo, cut down until it ends within a minute or two; its numbers mean nothing.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from raystudy.errors import SpecError
+from raystudy.spec.data import DataSpec, InputSpec, ShapesSpec
+from raystudy.spec.evaluation import EvalSpec
+from raystudy.spec.model import BoxHeadSpec, MaskHeadSpec, ModelSpec, PixelSpec, RpnSpec
+from raystudy.spec.schedule import PAPER_UNIT, ScheduleSpec
+from raystudy.spec.study import Axis, Level
+from raystudy.spec.trial import OptimizerSpec, PretrainSpec, TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """What an experiment script builds its study from."""
+
+    name: str
+    base: TrialSpec
+    unit: int
+    """Iterations of 1x."""
+
+    schedules: tuple[float, ...]
+    """The multiples k of the unit that a schedule study compares."""
+
+    seeds: tuple[int, ...]
+    pretraining: PretrainSpec | None
+    """How weights are made when no file is given; None needs a file."""
+
+    def schedule(self, k: float) -> ScheduleSpec:
+        """The *kx* schedule at this scale."""
+        warmup = self.base.schedule
+        return ScheduleSpec.from_units(
+            k, self.unit, warmup_iterations=warmup.warmup_iterations, warmup_factor=warmup.warmup_factor
+        )
+
+    def schedule_axis(self, multiples: tuple[float, ...] = ()) -> Axis:
+        """Schedules as an axis; the preset's own when none are named."""
+        return Axis(
+            name="schedule",
+            levels=tuple(
+                Level(name=f"{k:g}x", overrides={"schedule": self.schedule(k)}) for k in multiples or self.schedules
+            ),
+        )
+
+    def seed_axis(self, seeds: tuple[int, ...] = ()) -> Axis:
+        """Seeds as an axis; the preset's own when none are named."""
+        return Axis(
+            name="seed", levels=tuple(Level(name=str(s), overrides={"seed": s}) for s in seeds or self.seeds)
+        )
+
+
+def init_axis(inits: tuple[str, ...] = ("random", "pretrained")) -> Axis:
+    """Both inits of the question; weights for ``pretrained`` are filled in by the study."""
+    return Axis(name="init", levels=tuple(Level(name=kind, overrides={"init.kind": kind}) for kind in inits))
+
+
+def norm_axis(norms: tuple[str, ...]) -> Axis:
+    """Normalization."""
+    return Axis(name="norm", levels=tuple(Level(name=norm, overrides={"model.norm": norm}) for norm in norms))
+
+
+def fraction_axis(fractions: tuple[float, ...]) -> Axis:
+    """Share of the training images."""
+    return Axis(
+        name="fraction",
+        levels=tuple(Level(name=f"{share * 100:g}%", overrides={"data.fraction": share}) for share in fractions),
+    )
+
+
+def load_preset(name: str, data: DataSpec | None = None) -> Preset:
+    """The preset ``name`` on ``data``; on the embedded shapes when None (``paper`` needs data of its own).
+
+    Raises:
+        SpecError: there is no such preset.
+    """
+    builders = {"smoke": _smoke, "demo": _demo, "paper": _paper}
+    if name not in builders:
+        raise SpecError(f"preset is {name!r}, but must be one of {', '.join(builders)}")
+    preset = builders[name]()
+    if data is None:
+        return preset
+    return dataclasses.replace(preset, base=dataclasses.replace(preset.base, data=data))
+
+
+def shapes_data(shapes: ShapesSpec) -> DataSpec:
+    """The embedded data set as the data of a trial."""
+    return DataSpec(
+        format="shapes",
+        train_checksum=shapes.checksum("train"),
+        val_checksum=shapes.checksum("val"),
+        num_categories=6,
+        shapes=shapes,
+        name="shapes",
+    )
+
+
+def tiny_model() -> ModelSpec:
+    """The detector of demo and smoke: every part of the large one, sized for one CPU core and 128 px."""
+    return ModelSpec(
+        backbone="tiny",
+        norm_groups=10_000,  # divides no width, so that every layer takes 8 channels a group
+        norm_group_channels=8,
+        fpn_channels=32,
+        pixels=PixelSpec(mean=(127.5, 127.5, 127.5), std=(64.0, 64.0, 64.0)),
+        rpn=RpnSpec(
+            anchor_sizes=(16, 32, 64, 128),
+            anchors_per_image=64,
+            pre_nms_train=150,
+            pre_nms_test=150,
+            post_nms_train=60,
+            post_nms_train_per="image",
+            post_nms_test=60,
+        ),
+        box_head=BoxHeadSpec(num_convs=0, num_fcs=2, fc_channels=128, rois_per_image=32),
+        mask_head=MaskHeadSpec(pool_size=8, num_convs=2, conv_channels=32),
+    )
+
+
+def _demo() -> Preset:
+    unit = 405
+    base = TrialSpec(
+        schedule=ScheduleSpec.from_units(1, unit, warmup_iterations=60),
+        model=tiny_model(),
+        data=shapes_data(ShapesSpec()),
+        input=InputSpec(
+            train_short_sides=(128,), test_short_side=128, max_side=128, aspect_grouping=False, size_divisor=32
+        ),
+        optimizer=OptimizerSpec(base_lr=0.04, base_lr_images=4),
+        evaluation=EvalSpec(batch_size=10),
+        eval_interval=135,
+        log_interval=45,
+        workers=1,
+        images_per_worker=4,
+    )
+    return Preset(
+        name="demo",
+        base=base,
+        unit=unit,
+        schedules=(1, 2, 4, 6),
+        seeds=(0, 1),
+        pretraining=PretrainSpec(),
+    )
+
+
+def _smoke() -> Preset:
+    demo = _demo()
+    unit = 36
+    base = dataclasses.replace(
+        demo.base,
+        schedule=ScheduleSpec.from_units(1, unit, warmup_iterations=6),
+        data=shapes_data(ShapesSpec(num_train=64, num_val=16)),
+        eval_interval=12,
+        log_interval=12,
+    )
+    pretraining = PretrainSpec(iterations=20, warmup_iterations=5)
+    return Preset(
+        name="smoke", base=base, unit=unit, schedules=(1, 2), seeds=(0,), pretraining=pretraining
+    )
+
+
+def _paper() -> Preset:
+    base = TrialSpec(schedule=ScheduleSpec.from_units(1, PAPER_UNIT))
+    return Preset(
+        name="paper",
+        base=base,
+        unit=PAPER_UNIT,
+        schedules=(2, 3, 4, 5, 6),
+        seeds=(0,),
+        pretraining=None,
+    )
