@@ -1,0 +1,77 @@
+"""Factors of a trial as columns: what was varied, read from its spec as plain data."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from raystudy.spec.model import BACKBONE_PREFIX
+
+FACTORS = ("init", "norm", "backbone", "schedule", "data", "seed", "other")
+"""Columns that, together, tell the trials of one study apart. ``other`` holds what else varies, as text."""
+
+SETTING = ("backbone", "norm", "data", "other")
+"""Factors that the two inits of a comparison have in common, with the schedule."""
+
+_CAPTURED = ("init.", "schedule.", "model.norm", "model.backbone", "data.fraction", "data.num_images", "seed")
+_DECIDES_NOTHING = ("eval_interval", "log_interval")
+
+
+def factors(spec: Mapping[str, Any], unit: int) -> dict[str, Any]:
+    """The factors of one trial from ``TrialSpec.to_dict()``; ``unit`` is the iterations of 1x."""
+    data, model, schedule = spec["data"], spec["model"], spec["schedule"]
+    num_images, fraction = data.get("num_images"), float(data.get("fraction", 1.0))
+    total = int(schedule["total"])
+    return {
+        "init": spec["init"]["kind"],
+        "weights_id": spec["init"].get("weights_id", ""),
+        "norm": model["norm"],
+        "backbone": BACKBONE_PREFIX.get(model["backbone"], model["backbone"]),
+        "schedule": schedule.get("label") or (f"{total // 1000}k" if total % 1000 == 0 else f"{total}it"),
+        "total": total,
+        "units": total / unit,
+        "first_drop": total - max((d["before_end"] for d in schedule["drops"]), default=0),
+        "data": f"{num_images} images" if num_images is not None else f"{fraction:.4g} of the data",
+        "fraction": fraction,
+        "train_images": _train_images(data, num_images, fraction),
+        "seed": int(spec.get("seed", 0)),
+        "global_batch": int(spec["workers"]) * int(spec["images_per_worker"]),
+        "eval_interval": int(spec["eval_interval"]),
+        "log_interval": int(spec["log_interval"]),
+    }
+
+
+def varying(specs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """For each trial, the spec fields that vary over the study and are no named factor, as ``path=value, ...``."""
+    flat = [_flatten(spec) for spec in specs]
+    values: dict[str, set[str]] = {}
+    for one in flat:
+        for path, value in one.items():
+            values.setdefault(path, set()).add(value)
+    paths = [p for p, seen in sorted(values.items()) if len(seen) > 1 and not _is_named(p)]
+    return [", ".join(f"{path}={one.get(path, '-')}" for path in paths) for one in flat]
+
+
+def setting_label(setting: Mapping[str, Any], constant: Iterable[str] = ()) -> str:
+    """A setting in words, leaving out the factors in ``constant`` (those that do not vary in the study)."""
+    skip = set(constant)
+    parts = [str(setting[name]) for name in SETTING if name not in skip and setting[name]]
+    return ", ".join(parts) or "all trials"
+
+
+def _train_images(data: Mapping[str, Any], num_images: int | None, fraction: float) -> float:
+    if num_images is not None:
+        return float(num_images)
+    shapes = data.get("shapes")
+    return float(round(fraction * shapes["num_train"])) if shapes else float("nan")
+
+
+def _is_named(path: str) -> bool:
+    return path.startswith(_CAPTURED) or path in _DECIDES_NOTHING
+
+
+def _flatten(value: Any, path: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping):
+        found: dict[str, str] = {}
+        for key, item in value.items():
+            found |= _flatten(item, f"{path}.{key}" if path else str(key))
+        return found
+    return {path: str(value)}

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pytest
+
+from analysis.load import load_study
+from raystudy.errors import RowsError, StorageError
+from raystudy.records import TrialState
+from tests.analysis.synthetic import Made, catch_up, rows_of, trial, without, write_segment, write_study
+
+SPECS = [trial(init, k, seed) for init in ("random", "pretrained") for k in (1, 2, 4) for seed in (0, 1)]
+
+
+def test_a_trial_gets_its_trunk_and_its_branch_and_a_trunk_counts_once(tmp_path: Path) -> None:
+    study = load_study(str(tmp_path), write_study(tmp_path, SPECS, catch_up))
+    spec = trial("random", 4, 1)
+    val = study.val[study.val["trial_id"] == spec.trial_id]
+    assert list(val["iteration"]) == list(range(10, 361, 10))
+    assert val["box_ap"].iloc[-1] == catch_up(spec, 360)["box_ap"]
+    assert set(val["init"]) == {"random"}
+    assert len(study.segments) == 4 + len(SPECS)
+    trained = (study.segments["end"] - study.segments["start"]).sum()
+    # Per init and seed: the trunk of 4x ends at 300 of 360, and each of three branches trains the last 60.
+    assert trained == 4 * (300 + 3 * 60)
+
+
+def test_a_running_study_loads_with_what_it_has(tmp_path: Path) -> None:
+    running = Made(trial("random", 2), TrialState.RUNNING, until=150)
+    waiting = Made(trial("pretrained", 2), TrialState.WAITING, until=0)
+    study = load_study(str(tmp_path), write_study(tmp_path, [running, waiting], catch_up))
+    assert study.val["iteration"].max() == 150
+    assert list(study.trials["state"]) == ["running", "waiting"]
+
+
+def test_a_running_segment_is_read_from_its_newest_whole_checkpoint(tmp_path: Path) -> None:
+    spec = trial("random", 1)
+    name = write_study(tmp_path, [Made(spec, TrialState.RUNNING, until=50)], catch_up)
+    segments = {path.parent.name: path for path in (tmp_path / "segments").glob("*/rows.arrow")}
+    for segment_id, path in segments.items():
+        for iteration in ("10", "50", "60.partial"):
+            folder = path.parent / "checkpoints" / iteration
+            folder.mkdir(parents=True)
+            if iteration == "50":
+                folder.joinpath("rows.arrow").write_bytes(path.read_bytes())
+            else:
+                write_segment(folder.parent.parent, "ignored", rows_of(spec, segment_id, 0, 5, catch_up))
+        path.unlink()
+        path.with_name("result.json").unlink()
+    assert load_study(str(tmp_path), name).val["iteration"].max() == 50
+
+
+def test_a_hole_is_refused_with_its_place(tmp_path: Path) -> None:
+    name = write_study(tmp_path, [trial("random", 1)], catch_up)
+    spec = trial("random", 1)
+    trunk = spec.readable_prefix("trunk")
+    write_segment(tmp_path, trunk, without(rows_of(spec, trunk, 0, 30, catch_up), 20))
+    with pytest.raises(RowsError, match=r"no val row between iterations 10 and 30"):
+        load_study(str(tmp_path), name)
+
+
+def test_duplicates_are_refused(tmp_path: Path) -> None:
+    spec = trial("random", 1)
+    name = write_study(tmp_path, [spec], catch_up)
+    trunk = spec.readable_prefix("trunk")
+    rows = rows_of(spec, trunk, 0, 30, catch_up)
+    write_segment(tmp_path, trunk, [*rows, rows[-1]])
+    with pytest.raises(RowsError, match=r"two val rows at iteration 30"):
+        load_study(str(tmp_path), name)
+
+
+def test_a_complete_trial_that_lacks_its_end_is_refused(tmp_path: Path) -> None:
+    name = write_study(tmp_path, [Made(trial("random", 1), TrialState.COMPLETE, until=80)], catch_up)
+    with pytest.raises(RowsError, match=r"last evaluation is at iteration 80 of 90"):
+        load_study(str(tmp_path), name)
+
+
+def test_rows_of_another_version_are_refused(tmp_path: Path) -> None:
+    spec = trial("random", 1)
+    name = write_study(tmp_path, [spec], catch_up)
+    trunk = spec.readable_prefix("trunk")
+    write_segment(tmp_path, trunk, rows_of(spec, trunk, 0, 30, catch_up), version=99)
+    with pytest.raises(RowsError, match=r"rows of version 99"):
+        load_study(str(tmp_path), name)
+
+
+def test_an_unknown_study_names_those_that_are_there(tmp_path: Path) -> None:
+    write_study(tmp_path, [trial("random", 1)], catch_up, name="lengths")
+    with pytest.raises(StorageError, match="it has lengths"):
+        load_study(str(tmp_path), "length")

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+from analysis.report import write_report
+from raystudy.records import TrialState
+from raystudy.spec.trial import TrialSpec
+from tests.analysis.synthetic import Made, catch_up, trial, write_study
+
+
+def specs(*, seeds: tuple[int, ...] = (0,), ks: tuple[int, ...] = (1, 2, 4)) -> list[TrialSpec]:
+    return [trial(init, k, seed) for init in ("random", "pretrained") for k in ks for seed in seeds]
+
+
+def test_catch_up_is_found_and_one_seed_is_said(tmp_path: Path) -> None:
+    report = write_report(str(tmp_path), write_study(tmp_path, specs(), catch_up))
+    assert "from 4x on" in report.sentence
+    assert "these weights and not of the method" in report.sentence
+    page = report.path.read_text()
+    assert report.sentence in page
+    assert "data:image/png;base64," in page
+
+
+def test_random_init_that_stays_behind_is_said_to(tmp_path: Path) -> None:
+    report = write_report(str(tmp_path), write_study(tmp_path, specs(ks=(1, 2)), catch_up))
+    assert "AP behind pre-trained at 2x" in report.sentence
+    assert "still rises" in report.sentence
+
+
+def test_the_table_has_one_line_a_schedule(tmp_path: Path) -> None:
+    report = write_report(str(tmp_path), write_study(tmp_path, specs(seeds=(0, 1)), catch_up))
+    assert [line[1] for line in report.table] == ["schedule", "1x", "2x", "4x"]
+    assert report.table[1][-1] == "2 / 2"
+
+
+def test_a_study_without_a_finished_pair_gives_no_answer(tmp_path: Path) -> None:
+    made = [
+        Made(trial("random", 1), TrialState.DIVERGED, until=40),
+        Made(trial("pretrained", 1)),
+        Made(trial("random", 2), TrialState.WAITING, until=0),
+        Made(trial("pretrained", 2), TrialState.FAILED, until=100),
+    ]
+    report = write_report(str(tmp_path), write_study(tmp_path, made, catch_up))
+    assert report.sentence.startswith("No answer yet")
+    assert any("diverged at iteration 40 of 90" in note for note in report.notes)
+    assert any("out of memory" in note for note in report.notes)
+
+
+def test_a_study_that_has_not_begun_has_a_report(tmp_path: Path) -> None:
+    made = [Made(spec, TrialState.WAITING, until=0) for spec in specs(ks=(1,))]
+    report = write_report(str(tmp_path), write_study(tmp_path, made, catch_up))
+    assert report.sentence.startswith("No answer yet")
+    assert report.path.exists()
