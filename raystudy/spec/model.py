@@ -59,6 +59,9 @@ class RpnSpec:
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Height / width."""
 
+    anchor_style: Literal["detectron", "torchvision"] = "detectron"
+    """How anchors are rounded, and whether they sit on the centre (Detectron) or the corner (torchvision) of a cell."""
+
     foreground_iou: float = 0.7
     background_iou: float = 0.3
     anchors_per_image: int = 256
@@ -142,6 +145,9 @@ class ModelSpec:
     """Backbone stages (stem first) that are not trained. Detectron's default of 2 would freeze random weights."""
 
     fpn_channels: int = 256
+    roi_canonical_scale: float = 224.0
+    """Side of a RoI, pixels, that is pooled from the level of stride 16 (Lin et al. 2017, equation 1)."""
+
     pixels: PixelSpec = PixelSpec()
     rpn: RpnSpec = RpnSpec()
     box_head: BoxHeadSpec = BoxHeadSpec()

@@ -1,0 +1,121 @@
+"""Box branch: which category, and where exactly (Girshick 2015; 4conv1fc as in Wu and He 2018)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from raystudy.data.batch import Detections
+from raystudy.models.boxes import clip, decode, encode, grouped_nms, long_enough
+from raystudy.models.layers import conv_norm
+from raystudy.models.normalization import NormFactory
+from raystudy.models.rpn import Proposals
+from raystudy.models.targets import GroundTruth, draw, match
+from raystudy.spec.evaluation import EvalSpec
+from raystudy.spec.model import BoxHeadSpec
+
+SHORTEST_SIDE = 1e-2
+"""Pixels: detections that clipping left without area are dropped."""
+
+
+@dataclass(slots=True)
+class Rois:
+    """The RoIs drawn for the loss, padded to the same number R a picture; foreground comes first."""
+
+    boxes: Tensor
+    """float32 [B, R, 4]."""
+
+    valid: Tensor
+    """bool [B, R]."""
+
+    is_foreground: Tensor
+    """bool [B, R]."""
+
+    instance: Tensor
+    """int64 [B, R], the instance of the picture that each overlaps most."""
+
+    labels: Tensor
+    """int64 [B, R], 0 for background."""
+
+
+@torch.no_grad()
+def draw_rois(spec: BoxHeadSpec, proposals: Proposals, truth: GroundTruth) -> Rois:
+    """Draw the RoIs of a loss from the proposals and the instances' own boxes, which Detectron adds to them."""
+    boxes = torch.cat([proposals.boxes, truth.boxes], 1)
+    offered = torch.cat([proposals.valid, truth.valid], 1)
+    found = match(truth, boxes)
+    foreground = (found.iou >= spec.foreground_iou) & offered
+    # Pictures without instances have an overlap of -1 with everything: all background.
+    above = found.iou.clamp(min=0) >= spec.background_iou_low
+    background = above & (found.iou < spec.foreground_iou) & offered
+    drawn = draw(foreground, background, spec.rois_per_image, spec.foreground_fraction)
+    instance = found.instance.gather(1, drawn.index)
+    return Rois(
+        boxes=boxes.gather(1, drawn.index[..., None].expand(-1, -1, 4)),
+        valid=drawn.is_drawn,
+        is_foreground=drawn.is_foreground,
+        instance=instance,
+        labels=truth.labels.gather(1, instance) * drawn.is_foreground,
+    )
+
+
+class BoxHead(nn.Module):
+    """Convolutions with norm, fully connected layers, and two linear predictors; boxes are regressed by category."""
+
+    def __init__(self, spec: BoxHeadSpec, channels: int, num_categories: int, norm: NormFactory) -> None:
+        super().__init__()
+        self.spec = spec
+        widths = [channels, *[spec.conv_channels] * spec.num_convs]
+        self.convs = nn.Sequential(
+            *(conv_norm(i, o, 3, norm, relu=True) for i, o in zip(widths, widths[1:], strict=False))
+        )
+        units = [widths[-1] * spec.pool_size**2, *[spec.fc_channels] * spec.num_fcs]
+        self.fcs = nn.ModuleList(nn.Linear(i, o) for i, o in zip(units, units[1:], strict=False))
+        self.category = nn.Linear(units[-1], num_categories + 1)
+        self.box = nn.Linear(units[-1], 4 * (num_categories + 1))
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, C, P, P] to category logits [N, K + 1] (0 is background) and deltas [N, K + 1, 4], float32."""
+        x = self.convs(pooled).flatten(1)
+        for fc in self.fcs:
+            x = F.relu(fc(x), inplace=True)
+        return self.category(x).float(), self.box(x).float().view(len(x), -1, 4)
+
+    def losses(self, logits: Tensor, deltas: Tensor, rois: Rois, truth: GroundTruth) -> dict[str, Tensor]:
+        """Cross entropy over all RoIs, and smooth L1 of the foreground divided by the number of all RoIs."""
+        labels = rois.labels[rois.valid]
+        count = max(len(labels), 1)
+        chosen = labels > 0
+        boxes = truth.boxes.gather(1, rois.instance[..., None].expand(-1, -1, 4))[rois.valid]
+        target = encode(boxes, rois.boxes[rois.valid], self.spec.box_weights)
+        delta = deltas.gather(1, labels[:, None, None].expand(-1, 1, 4))[:, 0]
+        distance = F.smooth_l1_loss(delta, target, reduction="none", beta=self.spec.smooth_l1_beta).sum(-1)
+        # Where, not a product: a background RoI far smaller than "its" instance has no finite target.
+        return {
+            "loss_box_class": F.cross_entropy(logits, labels, reduction="sum") / count,
+            "loss_box_reg": torch.where(chosen, distance, distance.new_zeros(())).sum() / count,
+        }
+
+    def detections(
+        self, logits: Tensor, deltas: Tensor, proposals: Proposals, limits: Tensor, evaluation: EvalSpec
+    ) -> list[Detections]:
+        """Score, decode, clip, suppress within each category, and keep the best of each picture."""
+        pictures, categories = len(limits), logits.shape[1] - 1
+        picture = torch.arange(pictures, device=logits.device)[:, None].expand(proposals.valid.shape)[proposals.valid]
+        scores = logits.softmax(-1)[:, 1:]
+        roi, category = (scores > evaluation.score_threshold).nonzero().unbind(1)
+        score, image, label = scores[roi, category], picture[roi], category + 1
+        boxes = decode(deltas[roi, label], proposals.boxes[proposals.valid][roi], self.spec.box_weights)
+        boxes = clip(boxes, limits[image])
+        keep = long_enough(boxes, SHORTEST_SIDE)
+        keep[keep.clone()] = grouped_nms(
+            boxes[keep], score[keep], (image * categories + category)[keep], evaluation.nms_iou
+        )
+        order = score.masked_fill(~keep, -1.0).argsort(descending=True, stable=True)[: int(keep.sum())]
+        boxes, score, label, image = boxes[order], score[order], label[order], image[order]
+        found = []
+        for number in range(pictures):
+            own = torch.nonzero(image == number)[: evaluation.detections_per_image, 0]
+            found.append(Detections(boxes=boxes[own], scores=score[own], labels=label[own]))
+        return found
