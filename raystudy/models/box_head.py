@@ -112,7 +112,7 @@ class BoxHead(nn.Module):
         keep[keep.clone()] = grouped_nms(
             boxes[keep], score[keep], (image * categories + category)[keep], evaluation.nms_iou
         )
-        order = score.masked_fill(~keep, -1.0).argsort(descending=True, stable=True)[: int(keep.sum())]
+        order = score.masked_fill(~keep, -1.0).argsort(dim=0, descending=True, stable=True)[: int(keep.sum())]
         boxes, score, label, image = boxes[order], score[order], label[order], image[order]
         found = []
         for number in range(pictures):

@@ -72,7 +72,7 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> Te
         offset = groups.to(boxes.dtype) * (boxes.max() + 1)
         keep[nms(boxes + offset[:, None], scores, iou)] = True
         return keep
-    order = groups.argsort(stable=True)
+    order = groups.argsort(dim=0, stable=True)
     counts = torch.unique_consecutive(groups[order], return_counts=True)[1]
     for members in order.split(counts.tolist()):
         keep[members[nms(boxes[members], scores[members], iou)]] = True

@@ -91,5 +91,5 @@ def draw(foreground: Tensor, background: Tensor, number: int, fraction: float) -
     is_bg = (bg_key >= 0) & (torch.arange(bg_key.shape[1], device=keys.device) < room)
     index, drawn = torch.cat([fg_index, bg_index], 1), torch.cat([is_fg, is_bg], 1)
     is_foreground = torch.cat([is_fg, torch.zeros_like(is_bg)], 1)
-    order = drawn.to(torch.uint8).argsort(1, descending=True, stable=True)[:, : min(number, candidates)]
+    order = drawn.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : min(number, candidates)]
     return Sample(index.gather(1, order), is_foreground.gather(1, order), drawn.gather(1, order))
