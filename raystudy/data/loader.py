@@ -1,0 +1,152 @@
+"""Batches for one rank: the order is the trial's, the rank takes its slice."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from raystudy.data.batch import Batch, collate
+from raystudy.data.coco import CocoDataset
+from raystudy.data.order import DataOrder, global_batch
+from raystudy.data.splits import open_split
+from raystudy.data.transforms import augmentation_rng, test_sample, train_sample
+from raystudy.errors import DataError
+from raystudy.spec.trial import TrialSpec
+
+__all__ = ["CACHE_BYTES", "EvalLoader", "TrainLoader", "global_batch", "open_split"]
+
+CACHE_BYTES = 512 * 2**20
+"""Decoded pictures that a loader keeps in memory, bytes."""
+
+
+class TrainLoader:
+    """The training batches of one rank.
+
+    What an iteration holds depends on the trial's seed and the iteration alone, so ``batches`` may start anywhere.
+    Pictures without instances are left out.
+    """
+
+    def __init__(self, dataset: CocoDataset, spec: TrialSpec, rank: int, world: int, loader_processes: int = 0) -> None:
+        """Batches of ``dataset`` for one of ``world`` ranks.
+
+        Args:
+            dataset: the training set, its subset taken.
+            spec: the trial.
+            rank: 0 to ``world - 1``.
+            world: ranks that share the global batch; divides it.
+            loader_processes: processes that decode ahead; 0 decodes here and keeps pictures in memory.
+
+        Raises:
+            DataError: no picture has an instance.
+        """
+        if spec.global_batch % world or not 0 <= rank < world:
+            raise ValueError(f"rank {rank} of {world} cannot share a global batch of {spec.global_batch}")
+        self._indices = np.flatnonzero(dataset.instance_counts > 0)
+        if len(self._indices) == 0:
+            raise DataError(f"none of the {len(dataset)} training images of {dataset.annotations} has an instance")
+        self._dataset, self._spec, self._loader_processes = dataset, spec, loader_processes
+        per_rank = spec.global_batch // world
+        self._slots = range(rank * per_rank, (rank + 1) * per_rank)
+        is_wide = (dataset.widths >= dataset.heights)[self._indices] if spec.input.aspect_grouping else None
+        self._order = DataOrder(spec.seed, len(self._indices), spec.global_batch, is_wide, spec.images_per_worker)
+        self._pictures = _PictureCache(dataset, 0 if loader_processes else CACHE_BYTES)
+
+    @property
+    def num_images(self) -> int:
+        """Pictures that are trained on."""
+        return len(self._indices)
+
+    def batch(self, iteration: int) -> Batch:
+        """This rank's part of the global batch of ``iteration`` (from 0)."""
+        indices = self._indices[self._order.batch(iteration)]
+        spec = self._spec.input
+        samples = []
+        for slot in self._slots:
+            index = int(indices[slot])
+            rng = augmentation_rng(self._spec.seed, iteration, slot)
+            instances, image_id = self._dataset.instances(index), self._dataset.image_ids[index]
+            samples.append(train_sample(self._pictures.read(index), instances, spec, image_id, rng))
+        return collate(samples, spec.size_divisor)
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """The batches of iterations ``start`` to ``stop - 1``; with loader processes the same bits, decoded ahead."""
+        if self._loader_processes == 0:
+            yield from map(self.batch, range(start, stop))
+            return
+        iterations = range(start, stop)
+        yield from DataLoader(
+            _Iterations(self), batch_size=None, sampler=iterations, num_workers=self._loader_processes
+        )
+
+
+class EvalLoader:
+    """The validation batches of one rank, the same in every pass.
+
+    Batches are made over the whole validation set, then dealt to the ranks, so that padding, which is part of the
+    result, does not depend on the number of ranks. Pictures of similar size come together.
+    """
+
+    def __init__(self, dataset: CocoDataset, spec: TrialSpec, rank: int, world: int) -> None:
+        """Batches of ``dataset`` for one of ``world`` ranks; ``spec`` gives test size and batch size."""
+        self._dataset, self._spec = dataset, spec
+        order = np.lexsort((np.arange(len(dataset)), dataset.widths, dataset.heights))
+        size = spec.evaluation.batch_size
+        self._batches = [order[first : first + size] for first in range(0, len(order), size)][rank::world]
+        self._kept: dict[int, Batch] = {}
+        self._room = CACHE_BYTES
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def num_images(self) -> int:
+        """Pictures of this rank."""
+        return sum(len(indices) for indices in self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number, indices in enumerate(self._batches):
+            batch = self._kept.get(number)
+            if batch is None:
+                batch = self._load(indices)
+                if batch.images.nbytes <= self._room:
+                    self._room -= batch.images.nbytes
+                    self._kept[number] = batch
+            yield batch
+
+    def _load(self, indices: NDArray[np.int64]) -> Batch:
+        data, spec = self._dataset, self._spec.input
+        samples = [
+            test_sample(data.image(index), data.instances(index), spec, data.image_ids[index])
+            for index in indices.tolist()
+        ]
+        return collate(samples, spec.size_divisor)
+
+
+class _PictureCache:
+    """Decoded pictures, kept until the bound is reached; what does not fit is decoded each time."""
+
+    def __init__(self, dataset: CocoDataset, bound: int) -> None:
+        self._dataset, self._room = dataset, bound
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        picture = self._kept.get(index)
+        if picture is None:
+            picture = self._dataset.image(index)
+            if picture.nbytes <= self._room:
+                self._room -= picture.nbytes
+                self._kept[index] = picture
+        return picture
+
+
+class _Iterations(Dataset[Batch]):
+    """What a loader process runs: an iteration number in, its batch out."""
+
+    def __init__(self, loader: TrainLoader) -> None:
+        self._loader = loader
+
+    def __getitem__(self, iteration: int) -> Batch:
+        torch.set_num_threads(1)
+        return self._loader.batch(iteration)

@@ -1,0 +1,65 @@
+"""Pictures from disk, of any kind, as RGB uint8."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from raystudy.errors import DataError
+
+
+def read_picture(path: Path, height: int, width: int) -> NDArray[np.uint8]:
+    """Decode a picture to uint8 [height, width, 3], RGB.
+
+    Grey, palette, CMYK and 16-bit pictures are converted, transparency is ignored. A picture that its EXIF data turn
+    is turned, unless the annotations were made on the unturned one.
+
+    Args:
+        path: of the file.
+        height: as the annotations have it, pixels.
+        width: as the annotations have it, pixels.
+
+    Raises:
+        DataError: the file is missing, cannot be decoded, or has another size.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            picture = _turned(opened, height, width)
+            pixels = _to_rgb(picture)
+    except FileNotFoundError as e:
+        raise DataError(f"picture {path} is not there") from e
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        raise DataError(f"picture {path} cannot be read ({e}); replace it or drop it from the annotations") from e
+    if pixels.shape != (height, width, 3):
+        raise DataError(
+            f"picture {path} is {pixels.shape[1]} x {pixels.shape[0]}, but the annotations say {width} x {height}; "
+            "the annotations were made for another version of it"
+        )
+    return pixels
+
+
+def _turned(picture: Image.Image, height: int, width: int) -> Image.Image:
+    turned = ImageOps.exif_transpose(picture)
+    if turned.size != (width, height) and picture.size == (width, height):
+        return picture
+    return turned
+
+
+def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    if picture.mode.startswith(("I", "F")):
+        return _deep_to_rgb(np.asarray(picture, dtype=np.float64))
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return np.asarray(picture.convert("RGB"))
+
+
+def _deep_to_rgb(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Grey values of 16 bits, or floats, as 8 bits: the full range of the type, not the picture's own, so that equal
+    values stay equal from picture to picture. Values that fit into 8 bits are taken as they are."""
+    peak = values.max(initial=0.0)
+    factor = 255.0 if peak <= 1.0 and not np.array_equal(values, np.round(values)) else 1.0
+    factor = 255.0 / 65535.0 if peak > 255.0 else factor
+    grey = np.clip(values * factor + 0.5, 0.0, 255.0).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -1,0 +1,180 @@
+"""The embedded data set: textured shapes on noisy ground, written as an ordinary COCO-format folder.
+
+Six shapes are to be detected and segmented; each is filled with one of six textures, which say nothing about the
+category. The classification companion (``textures.texture_crops``) teaches the textures only: what pre-training has
+to give are low-level features, as the paper argues for ImageNet. Every scene is a function of the generator's
+parameters, the split and its index alone.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from raystudy.data.outlines import to_segmentation
+from raystudy.data.textures import (
+    EXTENT,
+    SHAPES,
+    TEXTURES,
+    ByteArray,
+    FloatArray,
+    Placement,
+    draw_background,
+    draw_rotation,
+    fill,
+    finish,
+    inside,
+)
+from raystudy.spec.data import ShapesSpec
+from raystudy.spec.identity import digest
+
+Split = Literal["train", "val"]
+
+MIN_OBJECTS, MAX_OBJECTS = 2, 5
+MIN_RADIUS, MAX_RADIUS = 12.0, 34.0
+"""Pixels; ``MAX_RADIUS`` gives way in pictures smaller than 96 pixels."""
+
+MIN_VISIBLE = 0.4
+"""An object is placed only where every object keeps at least this share of its area visible."""
+
+PLACEMENT_DRAWS = 20
+"""Places tried for an object before it is left out."""
+
+_SPLIT_CODE = {"train": 0, "val": 1}
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class SceneObject:
+    """One object of a scene: its category (index into ``SHAPES``), texture and visible mask."""
+
+    category: int
+    texture: int
+    mask: NDArray[np.bool_]
+    full_area: int
+
+
+def draw_scene(spec: ShapesSpec, split: Split, index: int) -> tuple[ByteArray, list[SceneObject]]:
+    """Picture ``index`` of a split, uint8 [H, W, 3] RGB, and its objects from back to front."""
+    rng = np.random.default_rng((spec.seed, _SPLIT_CODE[split], spec.image_size, index))
+    image = draw_background(rng, spec.image_size)
+    objects: list[SceneObject] = []
+    for _ in range(int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))):
+        _place(rng, image, objects)
+    return finish(image, rng), objects
+
+
+def render_shapes(spec: ShapesSpec, cache: Path | None = None) -> Path:
+    """The data set's folder, rendered on the first call and shared by all processes of a machine from then on.
+
+    It holds ``train/`` and ``val/`` (PNG), ``instances_train.json`` and ``instances_val.json``. A file lock lets one
+    process render; the folder appears under its name only when it is whole.
+
+    Args:
+        spec: the generator's parameters.
+        cache: where to keep it; by default ``$RAYSTUDY_CACHE``, else ``~/.cache/raystudy``.
+    """
+    root = (cache or default_cache()) / "shapes"
+    name = f"shapes-{digest([spec.checksum('train'), spec.checksum('val')])}"
+    folder = root / name
+    if folder.is_dir():
+        return folder
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root / f".{name}.lock"):
+        if not folder.is_dir():
+            _logger.info("rendering %d pictures into %s", spec.num_train + spec.num_val, folder)
+            partial = root / f".{name}.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            _write_split(spec, "train", spec.num_train, partial)
+            _write_split(spec, "val", spec.num_val, partial)
+            partial.rename(folder)
+    return folder
+
+
+def default_cache() -> Path:
+    """``$RAYSTUDY_CACHE``, else ``~/.cache/raystudy``."""
+    return Path(os.environ.get("RAYSTUDY_CACHE") or Path.home() / ".cache" / "raystudy").expanduser()
+
+
+def _place(rng: np.random.Generator, image: FloatArray, objects: list[SceneObject]) -> None:
+    """Draw an object over the scene, where it leaves enough of all others visible."""
+    size = image.shape[0]
+    category, texture = int(rng.integers(len(SHAPES))), int(rng.integers(len(TEXTURES)))
+    for _ in range(PLACEMENT_DRAWS):
+        radius = rng.uniform(MIN_RADIUS, max(MIN_RADIUS, min(MAX_RADIUS, size * 0.36)))
+        x, y = rng.uniform(0.7 * radius, size - 0.7 * radius, 2)
+        placement = Placement(x, y, radius, *draw_rotation(rng))
+        reach = EXTENT * radius + 1
+        left, top = max(0, int(x - reach)), max(0, int(y - reach))
+        window = np.s_[top : min(size, int(y + reach) + 1), left : min(size, int(x + reach) + 1)]
+        height, width = image[window].shape[:2]
+        u, v = placement.coordinates(left, top, width, height)
+        patch = inside(SHAPES[category], u / radius, v / radius)
+        area = int(patch.sum())
+        hidden = [int((other.mask[window] & patch).sum()) for other in objects]
+        if all(int(o.mask.sum()) - h >= MIN_VISIBLE * o.full_area for o, h in zip(objects, hidden, strict=True)):
+            for other in objects:
+                other.mask[window] &= ~patch
+            mask = np.zeros((size, size), dtype=np.bool_)
+            mask[window] = patch
+            objects.append(SceneObject(category, texture, mask, area))
+            fill(image[window], patch, TEXTURES[texture], u, v, rng)
+            return
+
+
+def _write_split(spec: ShapesSpec, split: Split, num: int, folder: Path) -> None:
+    (folder / split).mkdir(parents=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index in range(num):
+        picture, objects = draw_scene(spec, split, index)
+        file_name = f"{index:06d}.png"
+        Image.fromarray(picture).save(folder / split / file_name, compress_level=1)
+        side = spec.image_size
+        images.append({"id": index + 1, "file_name": file_name, "width": side, "height": side})
+        annotations += [_annotation(index + 1, len(annotations) + n, o) for n, o in enumerate(objects, 1)]
+    categories = [{"id": n, "name": name, "supercategory": "shape"} for n, name in enumerate(SHAPES, 1)]
+    content = {
+        "info": {"description": "raystudy shapes", "checksum": spec.checksum(split), "textures": list(TEXTURES)},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+    (folder / f"instances_{split}.json").write_text(json.dumps(content, separators=(",", ":")))
+
+
+def _annotation(image_id: int, annotation_id: int, drawn: SceneObject) -> dict[str, Any]:
+    columns, rows = np.flatnonzero(drawn.mask.any(0)), np.flatnonzero(drawn.mask.any(1))
+    x, y, right, bottom = (int(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": drawn.category + 1,
+        "texture": TEXTURES[drawn.texture],
+        "bbox": [x, y, right - x, bottom - y],
+        "area": int(drawn.mask.sum()),
+        "iscrowd": 0,
+        "segmentation": to_segmentation(drawn.mask),
+    }
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on ``path``; the system releases it when the process ends, however it ends."""
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)
