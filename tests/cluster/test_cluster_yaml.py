@@ -36,8 +36,8 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     (tmp_path / ".ssh").mkdir()
     # Ray asks for all instance types; describing a thousand takes moto ten seconds.
     used = set(re.findall(r"InstanceType: (\S+)", (ROOT / "cluster.yaml").read_text()))
-    known = {name: spec for name, spec in instance_types.INSTANCE_TYPES.items() if name in used}
-    monkeypatch.setattr(instance_types, "INSTANCE_TYPES", known)
+    known = [instance_types.InstanceType(name) for name in sorted(used)]
+    monkeypatch.setattr(instance_types.InstanceTypeBackend, "instance_types", known)
     with moto.mock_aws():
         yield
 
