@@ -183,9 +183,7 @@ class SegmentStore:
         folder = self.path / "checkpoints"
         return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit()) if folder.is_dir() else []
 
-    def commit(
-        self, attempt: int, iteration: int, write_state: Callable[[Path], None], rows: Sequence[Row]
-    ) -> None:
+    def commit(self, attempt: int, iteration: int, write_state: Callable[[Path], None], rows: Sequence[Row]) -> None:
         """Publish a checkpoint: the state that ``write_state`` saves into a folder, and all rows up to here.
 
         Raises:

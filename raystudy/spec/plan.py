@@ -12,9 +12,9 @@ longer schedule extends the trunk which a shorter one has left. A fork lies on t
 point where the trials part, because rows and checkpoints live there: shared and stand-alone rows are the same rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from raystudy.records import SegmentRef
 from raystudy.spec.identity import digest, from_dict, identity_dict, to_dict
@@ -36,21 +36,28 @@ class Segment:
     """What one Tune trial trains: iterations ``start`` to ``end`` of every trial that passes through it."""
 
     segment_id: str
-    kind: Literal["trunk", "branch", "trial"]
+    kind: str
+    """``trunk``, ``branch``, or ``trial`` for a whole one that shares nothing."""
+
     spec: TrialSpec
     """Of one of its trials; of its schedule only the warm-up counts, the rest is ``changes``."""
 
     changes: tuple[Change, ...]
     start: int
     end: int
-    parent: str | None = None
-    """The segment whose checkpoint at ``start`` this one forks from; None starts from the init."""
+    ancestors: tuple[str, ...] = ()
+    """The segments before this one, first to last; it forks from the last one's checkpoint at ``start``."""
 
     forks: tuple[int, ...] = ()
     """Iterations at which other segments fork from this one: their checkpoints are kept."""
 
     remaining: int = 0
     """Iterations from ``start`` to the end of the longest trial that passes through: the priority."""
+
+    @property
+    def parent(self) -> str | None:
+        """The segment that this one forks from; None starts from the init."""
+        return self.ancestors[-1] if self.ancestors else None
 
     @property
     def iterations(self) -> int:
@@ -128,13 +135,21 @@ def make_plan(trials: Iterable[TrialSpec], *, share: bool = True) -> Plan:
         groups.setdefault(trunk_key(trial) if share else trial_id, []).append(trial)
     builder = _Builder()
     for group in groups.values():
-        builder.grow(group, changes=(), start=0, parent=None, prefixes={trial.trial_id: () for trial in group})
+        builder.grow(group, changes=(), start=0, ancestors=(), prefixes={trial.trial_id: () for trial in group})
     pretrainings = {
         trial.init.weights_id: trial.init.pretrain
         for trial in by_id.values()
         if trial.init.kind == "pretrained" and trial.init.pretrain is not None
     }
     return Plan(trials=by_id, paths=builder.paths, segments=tuple(builder.segments), pretrainings=pretrainings)
+
+
+def stored_plan(study: Mapping[str, Any]) -> Plan:
+    """The plan that a study in a storage was run with: shared or not, as its kept paths say."""
+    trials = [TrialSpec.from_dict(content) for content in study["trials"].values()]
+    plan = make_plan(trials)
+    paths = {trial: [to_dict(ref) for ref in path] for trial, path in plan.paths.items()}
+    return plan if paths == study["paths"] else make_plan(trials, share=False)
 
 
 def trunk_key(trial: TrialSpec) -> str:
@@ -171,12 +186,12 @@ class _Builder:
         *,
         changes: tuple[Change, ...],
         start: int,
-        parent: str | None,
+        ancestors: tuple[str, ...],
         prefixes: dict[str, tuple[SegmentRef, ...]],
     ) -> None:
         """Add the segment in which ``trials``, equal in ``changes``, go on from ``start``, and what follows it."""
         if len(trials) == 1:
-            self._add_leaf(trials[0], start, parent, prefixes[trials[0].trial_id])
+            self._add_leaf(trials[0], start, ancestors, prefixes[trials[0].trial_id])
             return
         parted = _part(trials, changes)
         while len(parted) == 1 and next(iter(parted)) is not None:  # all take the next change together
@@ -184,9 +199,11 @@ class _Builder:
             parted = _part(trials, changes)
         forks = {trial.trial_id: _leaves_at(trial, changes, start) for trial in trials}
         end = max(forks.values())
-        trunk = None
+        trunk: str | None = None
+        beyond = ancestors
         if end > start:  # else they part before the next point of the grid, and nothing is shared
-            trunk = self._add("trunk", trials, changes, start, end, parent, tuple(sorted(set(forks.values()))))
+            trunk = self._add("trunk", trials, changes, start, end, ancestors, tuple(sorted(set(forks.values()))))
+            beyond = (*ancestors, trunk)
         for change, group in parted.items():
             fork = forks[group[0].trial_id]
             paths = {trial.trial_id: prefixes[trial.trial_id] for trial in group}
@@ -195,29 +212,31 @@ class _Builder:
                     ref = SegmentRef(segment_id=trunk, start=start, end=forks[trial.trial_id])
                     paths[trial.trial_id] += (ref,) if ref.end > start else ()
             if change is not None:
-                follows = trunk if fork > start else parent
-                self.grow(group, changes=(*changes, change), start=fork, parent=follows, prefixes=paths)
+                before = beyond if fork > start else ancestors
+                self.grow(group, changes=(*changes, change), start=fork, ancestors=before, prefixes=paths)
                 continue
             for trial in group:  # those that end without another change, each at its own total
                 fork = forks[trial.trial_id]
                 if trial.schedule.total == fork:
                     self.paths[trial.trial_id] = paths[trial.trial_id]
                 else:
-                    self._add_leaf(trial, fork, trunk if fork > start else parent, paths[trial.trial_id])
+                    self._add_leaf(trial, fork, beyond if fork > start else ancestors, paths[trial.trial_id])
 
-    def _add_leaf(self, trial: TrialSpec, start: int, parent: str | None, prefix: tuple[SegmentRef, ...]) -> None:
-        total = trial.schedule.total
-        segment_id = self._add("branch" if start else "trial", [trial], trial_changes(trial), start, total, parent, ())
+    def _add_leaf(
+        self, trial: TrialSpec, start: int, ancestors: tuple[str, ...], prefix: tuple[SegmentRef, ...]
+    ) -> None:
+        total, kind = trial.schedule.total, "branch" if start else "trial"
+        segment_id = self._add(kind, [trial], trial_changes(trial), start, total, ancestors, ())
         self.paths[trial.trial_id] = (*prefix, SegmentRef(segment_id=segment_id, start=start, end=total))
 
     def _add(
         self,
-        kind: Literal["trunk", "branch", "trial"],
+        kind: str,
         trials: Sequence[TrialSpec],
         changes: tuple[Change, ...],
         start: int,
         end: int,
-        parent: str | None,
+        ancestors: tuple[str, ...],
         forks: tuple[int, ...],
     ) -> str:
         spec = trials[0]
@@ -233,7 +252,7 @@ class _Builder:
             changes=changes,
             start=start,
             end=end,
-            parent=parent,
+            ancestors=ancestors,
             forks=tuple(fork for fork in forks if fork > start),
             remaining=max(trial.schedule.total for trial in trials) - start,
         )

@@ -51,9 +51,7 @@ class Preset:
 
     def seed_axis(self, seeds: tuple[int, ...] = ()) -> Axis:
         """Seeds as an axis; the preset's own when none are named."""
-        return Axis(
-            name="seed", levels=tuple(Level(name=str(s), overrides={"seed": s}) for s in seeds or self.seeds)
-        )
+        return Axis(name="seed", levels=tuple(Level(name=str(s), overrides={"seed": s}) for s in seeds or self.seeds))
 
 
 def init_axis(inits: tuple[str, ...] = ("random", "pretrained")) -> Axis:
@@ -160,9 +158,7 @@ def _smoke() -> Preset:
         log_interval=12,
     )
     pretraining = PretrainSpec(iterations=20, warmup_iterations=5)
-    return Preset(
-        name="smoke", base=base, unit=unit, schedules=(1, 2), seeds=(0,), pretraining=pretraining
-    )
+    return Preset(name="smoke", base=base, unit=unit, schedules=(1, 2), seeds=(0,), pretraining=pretraining)
 
 
 def _paper() -> Preset:

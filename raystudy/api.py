@@ -1,0 +1,119 @@
+"""Running a study from Python: what the command line does, as functions."""
+
+import dataclasses
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raystudy.cluster.ledger import pending_segments
+from raystudy.cluster.preflight import preflight
+from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.tuner import run_plan
+from raystudy.console import LiveView, make_console
+from raystudy.errors import SpecError
+from raystudy.records import TrialRecord, TrialState
+from raystudy.spec.plan import Plan, make_plan
+from raystudy.spec.study import StudySpec
+from raystudy.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run of a study left behind."""
+
+    study: str
+    plan: Plan
+    records: dict[str, TrialRecord]
+    storage: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every trial has its result; divergence is one."""
+        return all(record.state in (TrialState.COMPLETE, TrialState.DIVERGED) for record in self.records.values())
+
+
+def run(study: StudySpec, settings: RunSettings, *, share: bool = True) -> Outcome:
+    """Run a study to its end, from wherever its storage says that it stands.
+
+    Running it again trains only what is missing; two studies in one storage share the trials and trunks they have in
+    common.
+
+    Args:
+        study: what to train.
+        settings: where and with what.
+        share: False trains every trial alone, to prove that sharing trunks changes nothing.
+
+    Raises:
+        RaystudyError: the study, its data, its storage or the cluster cannot do it; nothing has been started.
+    """
+    plan = make_plan(study.trials(), share=share)
+    preflight(plan, settings)
+    store = Store.open(settings.storage, create=True)
+    store.write_study(study.name, study_record(study, plan))
+    console = make_console()
+    if pending_segments(store, plan):
+        with LiveView(store, plan, console):
+            records = run_plan(plan, settings)
+    else:
+        records = run_plan(plan, settings)
+    return Outcome(study=study.name, plan=plan, records=records, storage=settings.storage)
+
+
+def study_record(study: StudySpec, plan: Plan) -> dict[str, Any]:
+    """What the storage keeps of a study: its spec, its trials by id with their levels, versions and commit."""
+    levels = {trial.trial_id: names for names, trial in study.cells()}
+    return {
+        "name": study.name,
+        "question": study.question,
+        "preset": study.preset,
+        "unit": study.unit,
+        "axes": [{"name": axis.name, "levels": [level.name for level in axis.levels]} for axis in study.axes],
+        "trials": {trial_id: trial.to_dict() for trial_id, trial in plan.trials.items()},
+        "levels": levels,
+        "paths": {trial_id: [dataclasses.asdict(ref) for ref in path] for trial_id, path in plan.paths.items()},
+        "spec": study.to_dict(),
+        "iterations": {"naive": plan.naive_iterations, "shared": plan.shared_iterations},
+        "commit": commit(),
+    }
+
+
+def commit() -> str:
+    """The commit of this raystudy; ``unknown`` outside a checkout."""
+    folder = Path(__file__).resolve().parent.parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def with_workers(study: StudySpec, workers: int) -> StudySpec:
+    """The study on ``workers`` workers a trial, its global batch unchanged.
+
+    Raises:
+        SpecError: the global batch cannot be dealt to that many workers.
+    """
+    batch = study.base.global_batch
+    if workers < 1 or batch % workers:
+        fits = [str(n) for n in range(1, batch + 1) if batch % n == 0]
+        raise SpecError(
+            f"--workers is {workers}, but a global batch of {batch} images can be dealt to {', '.join(fits)} workers"
+        )
+    base = dataclasses.replace(study.base, workers=workers, images_per_worker=batch // workers)
+    return dataclasses.replace(study, base=base)
+
+
+def default_device() -> str:
+    """``cuda`` where this machine has a GPU, else ``cpu``; does not load torch."""
+    return (
+        "cuda"
+        if Path("/proc/driver/nvidia/version").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+        else "cpu"
+    )

@@ -1,0 +1,103 @@
+"""The Tune trainable: one node of the plan, in this very process or in a group of Ray Train workers.
+
+With one worker, training runs in Tune's own process, which Tune reuses for the next node, so that a trial costs no
+process start. With several, a nested Ray Train run starts them. Both call the same ``run_segment``. torch is imported
+where training happens and nowhere before.
+"""
+
+from typing import Any
+
+import ray.tune
+
+from raystudy.errors import RaystudyError
+
+
+def drive(config: dict[str, Any]) -> None:
+    """Run one node: a pre-training or a segment."""
+    if config["kind"] == "pretraining":
+        _pretrain(config)
+    elif config["node"]["spec"]["workers"] == 1:
+        _train_here(config)
+    else:
+        _train_in_workers(config)
+
+
+class TuneRun:
+    """A run in Tune's own process."""
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """A Tune result."""
+        ray.tune.report(progress)
+
+
+class TrainRun:
+    """A run in a Ray Train worker."""
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """A Train result, which is also a barrier of all workers."""
+        import ray.train
+
+        ray.train.report(progress)
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """One rank of a nested Ray Train run."""
+    import ray.train.torch
+    import torch
+
+    from raystudy.cluster.settings import RunSettings
+    from raystudy.cluster.worker import run_segment
+    from raystudy.spec.plan import Segment
+
+    settings = RunSettings(**config["settings"])
+    if settings.device == "cuda":
+        torch.cuda.set_device(ray.train.torch.get_device())
+    run_segment(Segment.from_dict(config["node"]), settings, TrainRun())
+
+
+def _train_here(config: dict[str, Any]) -> None:
+    from raystudy.cluster.settings import RunSettings
+    from raystudy.cluster.worker import run_segment
+    from raystudy.spec.plan import Segment
+
+    run_segment(Segment.from_dict(config["node"]), RunSettings(**config["settings"]), TuneRun())
+
+
+def _train_in_workers(config: dict[str, Any]) -> None:
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    settings = config["settings"]
+    use_gpu = settings["device"] == "cuda"
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config=config,
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config["node"]["spec"]["workers"],
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": settings["threads"], **({"GPU": 1} if use_gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=config["node_id"],
+            storage_path=f"{settings['storage']}/.ray/train",
+            failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=5),
+        ),
+    )
+    result = trainer.fit()
+    if result.error is not None:
+        raise RaystudyError(f"{config['node_id']}: {result.error}") from result.error
+    ray.tune.report({"done": True})
+
+
+def _pretrain(config: dict[str, Any]) -> None:
+    import torch
+
+    from raystudy.cluster.weights import make_weights
+    from raystudy.spec.identity import from_dict
+    from raystudy.spec.trial import PretrainSpec
+    from raystudy.store import Store
+
+    torch.set_num_threads(config["settings"]["threads"])
+    make_weights(Store.open(config["settings"]["storage"]), from_dict(PretrainSpec, config["node"]))
+    ray.tune.report({"done": True})

@@ -1,0 +1,76 @@
+"""Everything that can be refused before the first iteration, all of it at once."""
+
+import os
+
+from raystudy.cluster.settings import RunSettings
+from raystudy.errors import DataError, RaystudyError, SpecError, StorageError
+from raystudy.spec.data import DataSpec
+from raystudy.spec.plan import Plan
+from raystudy.store import Store
+
+
+def preflight(plan: Plan, settings: RunSettings) -> None:
+    """Check storage, resources, weights and data of a plan.
+
+    Raises:
+        SpecError: with every problem found.
+    """
+    problems = _storage_problems(settings) + _resource_problems(plan, settings) + _weights_problems(plan)
+    for data in dict.fromkeys(_without_subset(trial.data) for trial in plan.trials.values()):
+        problems += _data_problems(data)
+    if problems:
+        raise SpecError(problems)
+
+
+def _storage_problems(settings: RunSettings) -> list[str]:
+    try:
+        Store.open(settings.storage, create=True)
+    except StorageError as error:
+        return [str(error)]
+    return []
+
+
+def _resource_problems(plan: Plan, settings: RunSettings) -> list[str]:
+    """For a local Ray only; a cluster is asked when it is connected."""
+    if os.environ.get("RAY_ADDRESS"):
+        return []
+    cpus = len(os.sched_getaffinity(0))
+    workers = max(trial.workers for trial in plan.trials.values())
+    needed = workers * settings.threads
+    if needed <= cpus:
+        return []
+    return [
+        f"a trial of {workers} workers with {settings.threads} threads each needs {needed} CPUs, but this machine has "
+        f"{cpus}; take fewer --workers or --threads, or set RAY_ADDRESS to a larger cluster"
+    ]
+
+
+def _weights_problems(plan: Plan) -> list[str]:
+    missing = {
+        trial.init.weights_file
+        for trial in plan.trials.values()
+        if trial.init.weights_file and not os.path.isfile(trial.init.weights_file)
+    }
+    return [f"the weights file {path} does not exist; check --weights" for path in sorted(missing)]
+
+
+def _data_problems(data: DataSpec) -> list[str]:
+    """Reads every annotation of both splits and a sample of the pictures; shapes are ours and need no check."""
+    if data.format == "shapes":
+        return []
+    from raystudy.data.checks import check_annotations
+    from raystudy.data.splits import split_paths
+
+    problems: list[str] = []
+    for split in ("train", "val"):
+        try:
+            problems += check_annotations(*split_paths(data, split))  # type: ignore[arg-type]
+        except (DataError, RaystudyError) as error:
+            problems += [str(error)]
+    return problems
+
+
+def _without_subset(data: DataSpec) -> DataSpec:
+    import dataclasses
+
+    return dataclasses.replace(data, fraction=1.0, num_images=None, subset_seed=0)

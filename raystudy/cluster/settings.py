@@ -1,0 +1,18 @@
+"""What a run needs beyond its spec."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """Where and with what a study runs. Decides no result; threads and device decide its last bits."""
+
+    storage: str
+    study: str
+    threads: int = 1
+    """CPU threads of one worker."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    loader_processes: int = 0
+    """Processes that prepare batches for one worker; 0 prepares them in the worker."""

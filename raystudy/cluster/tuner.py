@@ -1,0 +1,180 @@
+"""One study: Tune over its plan."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raystudy.cluster.ledger import pending_segments, settle
+from raystudy.cluster.settings import RunSettings
+from raystudy.errors import ClusterError
+from raystudy.records import TrialRecord, TrialState
+from raystudy.spec.plan import Plan, Segment
+from raystudy.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What one node of the plan takes, and how many of them the cluster runs side by side."""
+
+    count: int
+    workers: int
+    """Of the largest segment."""
+
+    cpus_per_worker: int
+    use_gpu: bool
+
+
+def run_plan(plan: Plan, settings: RunSettings) -> dict[str, TrialRecord]:
+    """Train what the storage does not hold yet; the records of all trials.
+
+    Starts a local Ray when none is running and ``RAY_ADDRESS`` names none. Divergence and failure of a trial do not
+    stop the others; they are in the records.
+
+    Raises:
+        ClusterError: a segment can never fit the cluster; nothing has been started.
+    """
+    store = Store.open(settings.storage)
+    segments = pending_segments(store, plan)
+    failed: dict[str, str] = {}
+    if segments:
+        with _ray(segments, settings):
+            failed = _tune(plan, segments, settings, _slots(segments, settings))
+    records = settle(store, plan)
+    return {trial_id: _with_failure(record, failed, store) for trial_id, record in records.items()}
+
+
+def _tune(plan: Plan, segments: Sequence[Segment], settings: RunSettings, slots: Slots) -> dict[str, str]:
+    """Run Tune until every node is done or given up; why nodes were given up."""
+    import ray.tune
+
+    from raystudy.cluster.driver import drive
+    from raystudy.cluster.searcher import PlanSearcher
+
+    searcher = PlanSearcher(plan, segments, settings)
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(drive, _driver_resources(slots)),
+        tune_config=ray.tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=slots.count,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: str(trial.config["node_id"]),
+            trial_dirname_creator=lambda trial: f"{trial.config['node_id']}_{trial.trial_id}",
+        ),
+        run_config=ray.tune.RunConfig(
+            name=settings.study,
+            storage_path=f"{settings.storage}/.ray/tune",
+            failure_config=ray.tune.FailureConfig(max_failures=2),
+            verbose=0,
+        ),
+    )
+    results = tuner.fit()
+    errors = {str(error) for error in results.errors}
+    if errors and not searcher.failed:
+        raise ClusterError("; ".join(sorted(errors)))
+    return searcher.failed
+
+
+def _driver_resources(slots: Slots) -> dict[str, float]:
+    """A single worker trains in Tune's process; otherwise that process only waits for its workers, on the head."""
+    if slots.workers > 1:
+        return {"node:__internal_head__": 0.001}
+    return {"CPU": float(slots.cpus_per_worker), **({"GPU": 1.0} if slots.use_gpu else {})}
+
+
+def _slots(segments: Sequence[Segment], settings: RunSettings) -> Slots:
+    """As many nodes side by side as the cluster holds, so that no group of workers ever waits for resources.
+
+    Raises:
+        ClusterError: not even one fits, with the arithmetic.
+    """
+    import ray
+
+    total: dict[str, float] = ray.cluster_resources()
+    workers = max(segment.spec.workers for segment in segments)
+    use_gpu = settings.device == "cuda"
+    needs = {"CPU": workers * settings.threads, **({"GPU": workers} if use_gpu else {})}
+    count = min(int(total.get(kind, 0) // amount) for kind, amount in needs.items())
+    if count < 1:
+        wants = ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
+        has = ", ".join(f"{total.get(kind, 0):g} {kind}" for kind in needs)
+        raise ClusterError(
+            f"a trial of {workers} workers with {settings.threads} threads each needs {wants}, "
+            f"but the cluster has {has}; take fewer --workers or --threads, or a larger cluster"
+        )
+    return Slots(count=count, workers=workers, cpus_per_worker=settings.threads, use_gpu=use_gpu)
+
+
+@contextmanager
+def _ray(segments: Sequence[Segment], settings: RunSettings) -> "Iterator[None]":
+    """A connection to the running cluster, or a local one for as long as it is needed."""
+    _prepare_environment()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        nested = any(segment.spec.workers > 1 for segment in segments)
+        # The dashboard is what lets Train clean up after a driver that died; a study without nested runs needs none.
+        ray.init(
+            address="local",
+            include_dashboard=nested,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            _temp_dir=_short_temporary_folder(),
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _prepare_environment() -> None:
+    """Settings of Ray that it reads when it is imported or started."""
+    defaults = {
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # our storage is what a study resumes from, not Tune's snapshots
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    if os.environ.get("RAY_ADDRESS") and "RAY_AUTH_MODE" not in os.environ:
+        token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+        if "RAY_AUTH_TOKEN" in os.environ or token.is_file():
+            os.environ["RAY_AUTH_MODE"] = "token"
+
+
+def _short_temporary_folder() -> str:
+    """Ray's sockets lie below it, and their paths must stay under 107 characters."""
+    return os.environ.get("RAY_TMPDIR") or str(Path(tempfile.gettempdir()) / "ray")
+
+
+def _with_failure(record: TrialRecord, failed: dict[str, str], store: Store) -> TrialRecord:
+    """A trial that stands still because a node of its path was given up is FAILED."""
+    import dataclasses
+
+    if record.state in (TrialState.COMPLETE, TrialState.DIVERGED, TrialState.FAILED):
+        return record
+    reasons = [failed[ref.segment_id] for ref in record.segments if ref.segment_id in failed]
+    if not reasons:
+        return record
+    changed = dataclasses.replace(record, state=TrialState.FAILED, error=reasons[0])
+    store.write_trial(changed)
+    return changed

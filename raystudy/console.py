@@ -1,0 +1,163 @@
+"""What people see of a study in a terminal: the plan, the live view, the table of trials."""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raystudy.records import TrialRecord, TrialState
+from raystudy.spec.plan import Plan, Segment
+from raystudy.store import Store
+
+_COLOURS = {
+    TrialState.COMPLETE: "green",
+    TrialState.RUNNING: "cyan",
+    TrialState.WAITING: "dim",
+    TrialState.DIVERGED: "yellow",
+    TrialState.FAILED: "red",
+}
+
+
+def make_console() -> Console:
+    """Standard output; wide enough for a trial's name when it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> Table:
+    """A table of text cells, header first."""
+    table = Table(box=None, pad_edge=False)
+    for number, heading in enumerate(rows[0]):
+        table.add_column(heading, justify="left" if number < 2 else "right", overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def plan_table(plan: Plan) -> Group:
+    """The plan in print: every segment with its fork, what it serves, and the iterations saved."""
+    table = Table(title="Plan", title_justify="left", box=None, pad_edge=False)
+    for heading in ("segment", "kind", "iterations", "forks from", "trials"):
+        table.add_column(heading, justify="right" if heading == "iterations" else "left", overflow="fold")
+    for weights_id, recipe in plan.pretrainings.items():
+        table.add_row(weights_id, "pretraining", f"{recipe.iterations:,}", "", "every pretrained trial")
+    for segment in plan.segments:
+        parent = f"{segment.parent} at {segment.start:,}" if segment.parent else ""
+        through = plan.trials_through(segment.segment_id)
+        serves = through[0] if len(through) == 1 else f"{len(through)} trials"
+        table.add_row(segment.segment_id, segment.kind, f"{segment.iterations:,}", parent, serves)
+    return Group(table, Text(plan_summary(plan)))
+
+
+def plan_summary(plan: Plan) -> str:
+    """One line: trials, segments, iterations alone and shared."""
+    naive, shared = plan.naive_iterations, plan.shared_iterations
+    return (
+        f"{len(plan.trials)} trials in {len(plan.segments)} segments: {shared:,} iterations instead of {naive:,} "
+        f"({shared / naive:.0%}; shared trunks save {1 - shared / naive:.0%})"
+    )
+
+
+def trials_table(records: Iterable[TrialRecord]) -> Table:
+    """One line a trial: state, iterations, AP."""
+    table = Table(box=None, pad_edge=False)
+    for heading, justify in (("trial", "left"), ("state", "left"), ("iterations", "right"), ("box AP", "right")):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    table.add_column("mask AP", justify="right")
+    for record in records:
+        state = Text(record.state.value, style=_COLOURS[record.state])
+        aps = [f"{record.metrics[name]:.1f}" if name in record.metrics else "" for name in ("box_ap", "mask_ap")]
+        total = record.spec["schedule"]["total"]
+        table.add_row(record.trial_id, state, f"{record.iteration:,}/{total:,}", *aps)
+    return table
+
+
+class LiveView:
+    """Shows the segments of a plan while they train, read from the storage; plain lines without a terminal."""
+
+    def __init__(self, store: Store, plan: Plan, console: Console, refresh_s: float = 1.0) -> None:
+        self._store, self._plan, self._console = store, plan, console
+        self._refresh_s = refresh_s if console.is_terminal else 20.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._began = time.monotonic()
+        self._before = self._done_iterations()
+        self._last_line = ""
+
+    def __enter__(self) -> "LiveView":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        if not self._console.is_terminal:
+            while not self._stop.wait(self._refresh_s):
+                self._print_line()
+            return
+        with Live(console=self._console, refresh_per_second=2, transient=True) as live:
+            while not self._stop.wait(self._refresh_s):
+                live.update(self._render())
+
+    def _print_line(self) -> None:
+        line = self._summary()
+        if line != self._last_line:
+            self._console.print(line, highlight=False, soft_wrap=True)
+            self._last_line = line
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("running", "", "iterations", "loss", "box AP"):
+            table.add_column(heading)
+        for segment, progress in self._running():
+            iteration, end = int(progress["iteration"]), segment.end
+            bar = ProgressBar(total=segment.iterations, completed=iteration - segment.start, width=24)
+            ap = self._latest_ap(segment)
+            table.add_row(segment.segment_id, bar, f"{iteration:,}/{end:,}", f"{progress['loss']:.2f}", ap)
+        return Group(table, Text(self._summary()))
+
+    def _running(self) -> list[tuple[Segment, dict[str, float]]]:
+        found = []
+        for segment in self._plan.segments:
+            kept = self._store.segment(segment.segment_id)
+            progress = kept.progress()
+            if progress is not None and kept.newest_attempt() and kept.result() is None:
+                found.append((segment, progress))
+        return found
+
+    def _latest_ap(self, segment: Segment) -> str:
+        rows = [row for row in self._store.segment(segment.segment_id).rows() if row.split == "val"]
+        return f"{rows[-1].box_ap:.1f}" if rows else ""  # type: ignore[union-attr]
+
+    def _done_iterations(self) -> int:
+        done = 0
+        for segment in self._plan.segments:
+            kept = self._store.segment(segment.segment_id)
+            progress = kept.progress() or {}
+            seen = max(kept.committed_iteration(), int(progress.get("iteration", 0)))
+            done += max(0, min(seen, segment.end) - segment.start)
+        return done
+
+    def _summary(self) -> str:
+        done, total = self._done_iterations(), self._plan.shared_iterations
+        elapsed = time.monotonic() - self._began
+        rate = (done - self._before) / elapsed if elapsed > 0 else 0.0
+        eta = f", about {_duration((total - done) / rate)} left" if rate > 0 and done < total else ""
+        running = ", ".join(segment.segment_id for segment, _ in self._running()) or "starting"
+        return f"{done:,}/{total:,} iterations after {_duration(elapsed)}{eta} [{running}]"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

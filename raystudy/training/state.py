@@ -1,0 +1,89 @@
+"""All that training changes: model, optimizer, iteration, exposure, rows."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from raystudy.errors import WeightsError
+from raystudy.models.detector import Detector, build_detector
+from raystudy.models.initialization import initialize, load_backbone_weights
+from raystudy.records import Exposure, Row
+from raystudy.spec.trial import TrialSpec
+from raystudy.training.optimizer import build_optimizer
+
+STATE_FILE = "state.pt"
+
+
+@dataclass
+class TrainState:
+    """What a checkpoint carries, and a resumed or forked run goes on from."""
+
+    model: Detector
+    network: nn.Module
+    """What is called for the losses: the model itself, or the model wrapped for data-parallel training."""
+
+    optimizer: torch.optim.Optimizer
+    iteration: int = 0
+    """Iterations done."""
+
+    exposure: Exposure = field(default_factory=Exposure)
+    rows: list[Row] = field(default_factory=list)
+    """Rows of the segment so far."""
+
+    wall_time_s: float = 0.0
+    """Seconds spent on the segment, earlier attempts included."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return next(self.model.parameters()).device
+
+    def save(self, folder: Path) -> None:
+        """Write everything but the rows into ``folder``; they are written beside it, readable without torch."""
+        content = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "iteration": self.iteration,
+            "exposure": dataclasses.asdict(self.exposure),
+            "wall_time_s": self.wall_time_s,
+            "rng": torch.get_rng_state(),
+        }
+        torch.save(content, folder / STATE_FILE)
+
+    def load(self, folder: Path, rows: Sequence[Row] = (), *, wall_time: bool = True) -> None:
+        """Go on from what ``save`` wrote.
+
+        Args:
+            folder: holds the state.
+            rows: the segment's rows up to that state; none when a branch forks from its trunk.
+            wall_time: False when the time was spent on another segment.
+        """
+        content: dict[str, Any] = torch.load(folder / STATE_FILE, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.iteration = int(content["iteration"])
+        self.exposure = Exposure(**content["exposure"])
+        self.rows = list(rows)
+        self.wall_time_s = float(content["wall_time_s"]) if wall_time else 0.0
+        torch.set_rng_state(content["rng"].cpu())
+
+
+def build_state(spec: TrialSpec, weights: Path | None, device: torch.device) -> TrainState:
+    """The state at iteration 0: a function of the spec and, for ``pretrained``, of the weights file alone.
+
+    Raises:
+        WeightsError: the weights are missing or do not fit, with the keys that differ.
+    """
+    model = build_detector(spec.model, spec.data.num_categories, spec.evaluation)
+    initialize(model, spec.seed)
+    if spec.init.kind == "pretrained":
+        if weights is None or not weights.is_file():
+            raise WeightsError(f"the pre-trained weights {spec.init.weights_id} are not at {weights}")
+        load_backbone_weights(model, weights)
+    model.to(device)
+    return TrainState(model=model, network=model, optimizer=build_optimizer(model, spec.optimizer))

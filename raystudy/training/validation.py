@@ -1,0 +1,54 @@
+"""The validation of a state: metrics over the whole validation set and its losses, equal on every rank."""
+
+import torch
+
+from raystudy.data.coco import CocoDataset
+from raystudy.data.loader import EvalLoader
+from raystudy.evaluation.coco import CocoEvaluator
+from raystudy.evaluation.losses import validation_losses
+from raystudy.spec.trial import TrialSpec
+from raystudy.training import collectives
+from raystudy.training.loop import autocast
+from raystudy.training.state import TrainState
+
+LOSS_SEED = 0
+"""One seed for every trial and iteration: RoIs are sampled alike, so that validation losses compare."""
+
+
+class Validator:
+    """Validates states of one trial; keeps what does not change between two validations."""
+
+    def __init__(self, dataset: CocoDataset, spec: TrialSpec) -> None:
+        self._spec = spec
+        self._num_images = len(dataset)
+        self._loader = EvalLoader(dataset, spec, collectives.rank(), collectives.world_size())
+        self._evaluator = CocoEvaluator(
+            dataset.ground_truth(),
+            dataset.label_to_category_id,
+            spec.evaluation,
+            with_masks=spec.model.mask_head is not None,
+        )
+
+    def __call__(self, state: TrainState) -> dict[str, float]:
+        """Metrics and losses under the names of ``EvalRow``'s columns."""
+        rng = torch.get_rng_state()
+        with autocast(self._spec, state.device):
+            losses = validation_losses(state.model, self._loader, state.device, LOSS_SEED)
+            detected = self._detect(state)
+        torch.set_rng_state(rng)
+        gathered = collectives.gather_objects(detected)
+        metrics = None
+        if collectives.rank() == 0:
+            metrics = self._evaluator.evaluate([item for part in gathered for item in part])
+        found: dict[str, float] = collectives.broadcast_object(metrics)
+        return {**losses, **found, "num_images": self._num_images}
+
+    def _detect(self, state: TrainState) -> list[dict[str, object]]:
+        self._evaluator.reset()
+        was_training = state.model.training
+        state.model.eval()
+        with torch.no_grad():
+            for batch in self._loader:
+                self._evaluator.process(batch, state.model.detect(batch.to(state.device)))
+        state.model.train(was_training)
+        return self._evaluator.results()
