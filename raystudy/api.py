@@ -112,8 +112,5 @@ def with_workers(study: StudySpec, workers: int) -> StudySpec:
 
 def default_device() -> str:
     """``cuda`` where this machine has a GPU, else ``cpu``; does not load torch."""
-    return (
-        "cuda"
-        if Path("/proc/driver/nvidia/version").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
-        else "cpu"
-    )
+    has_gpu = Path("/proc/driver/nvidia/version").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+    return "cuda" if has_gpu else "cpu"

@@ -51,7 +51,15 @@ def _weights_problems(plan: Plan) -> list[str]:
         for trial in plan.trials.values()
         if trial.init.weights_file and not os.path.isfile(trial.init.weights_file)
     }
-    return [f"the weights file {path} does not exist; check --weights" for path in sorted(missing)]
+    problems = [f"the weights file {path} does not exist; check --weights" for path in sorted(missing)]
+    for recipe in plan.pretrainings.values():
+        if recipe.data == "imagefolder" and not os.path.isdir(recipe.data_path):
+            problems.append(
+                f"pretrained {recipe.backbone} with norm {recipe.norm} has no weights, and no pictures to make them "
+                "from: give a weights file with --weights FILE"
+                + ("; BN weights do not fit a GN network" if recipe.norm == "gn" else "")
+            )
+    return problems
 
 
 def _data_problems(data: DataSpec) -> list[str]:

@@ -106,8 +106,8 @@ class RoiPooler:
         position = torch.minimum(position.clamp(min=0), own_length - 1)
         place = torch.cat([torch.arange(length, dtype=ends.dtype, device=device) for length in lengths])
         tents = (position[..., None] - place).abs_().neg_().add_(1.0).clamp_(min=0).mul_(inside[..., None])
-        mean = tents.view(*ends.shape[:2], self.size, self.sampling_ratio, -1).mean(3)
+        mean = tents.view(*ends.shape[:2], self.size, self.sampling_ratio, len(place)).mean(3)
         if choose_level:
             level_of = torch.repeat_interleave(torch.tensor(lengths, device=device))
             mean = mean * (levels[..., None, None] == level_of)
-        return list(mean.split(lengths, -1))
+        return list(torch.split(mean, lengths, -1))

@@ -82,6 +82,9 @@ class InputSpec:
     max_side: int = 1333
     """The longer side is never longer than this, pixels."""
 
+    resize: bool = True
+    """False takes pictures at their own size, where a pixel has a physical one; only ``max_side`` still shrinks."""
+
     crop: int = 0
     """Side of the square window that is cut from a training picture after resizing, pixels; 0 takes it whole."""
 

@@ -169,5 +169,12 @@ def _paper() -> Preset:
         unit=PAPER_UNIT,
         schedules=(2, 3, 4, 5, 6),
         seeds=(0,),
-        pretraining=None,
+        pretraining=PretrainSpec(
+            data="imagefolder",
+            data_checksum="imagenet-1k",
+            image_size=224,
+            iterations=500_400,  # 100 epochs of 1,281,167 images
+            batch_size=256,
+            warmup_iterations=5_004,
+        ),
     )

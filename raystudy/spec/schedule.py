@@ -109,8 +109,8 @@ class ScheduleSpec:
             )
         elif befores and self.milestones[0] < self.warmup_iterations:
             found.append(
-                f"schedule {self.name} drops its learning rate at iteration {self.milestones[0]}, inside its warm-up of "
-                f"{self.warmup_iterations}; make it longer or its warm-up shorter"
+                f"schedule {self.name} drops its learning rate at iteration {self.milestones[0]}, inside its "
+                f"warm-up of {self.warmup_iterations}; make it longer or its warm-up shorter"
             )
         if befores and min(befores) < 1:
             found.append(f"a drop lies {min(befores)} iterations before the end, but must lie at least 1 before it")

@@ -160,8 +160,8 @@ class _Meter:
     def add(self, losses: dict[str, Tensor], batch: Batch) -> None:
         """Count one iteration."""
         for name, value in losses.items():
-            value = value.detach().to(torch.float64)
-            self._losses[name] = self._losses[name] + value if name in self._losses else value
+            exact = value.detach().to(torch.float64)
+            self._losses[name] = self._losses[name] + exact if name in self._losses else exact
         self._count += 1
         self._seen += torch.tensor([len(batch.sizes), batch.num_instances, batch.num_pixels], dtype=torch.float64)
 

@@ -24,7 +24,7 @@ class Validator:
         self._loader = EvalLoader(dataset, spec, collectives.rank(), collectives.world_size())
         self._evaluator = CocoEvaluator(
             dataset.ground_truth(),
-            dataset.label_to_category_id,
+            list(dataset.label_to_category_id.values()),  # in label order
             spec.evaluation,
             with_masks=spec.model.mask_head is not None,
         )
