@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 EXAMPLES = 3
 """Records that a problem names."""
@@ -64,13 +64,13 @@ def _check_images(images: list[Any], findings: Findings) -> dict[int, tuple[int,
         if not isinstance(image, dict) or not _is_int(image.get("id")) or not image.get("file_name"):
             findings.add("images have no id or no file_name", f"images[{number}]", "give each both")
             continue
-        size = (image.get("height"), image.get("width"))
-        if not all(_is_int(side) and side > 0 for side in size):
+        height, width = image.get("height"), image.get("width")
+        if not (_is_int(height) and _is_int(width) and min(height, width) > 0):
             findings.add("images have no height and width above 0", f"image {image['id']}", "fill them in")
-            size = (0, 0)
+            height, width = 0, 0
         if image["id"] in found:
             findings.add("image ids occur twice", str(image["id"]), "make them unique")
-        found[image["id"]] = (int(size[0] or 0), int(size[1] or 0))
+        found[image["id"]] = (height, width)
     return found
 
 
@@ -101,10 +101,10 @@ def _check_annotation(
     findings: Findings,
 ) -> None:
     image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-    if image_id not in images:
+    if not _is_int(image_id) or image_id not in images:
         remedy = "remove them or list the images"
         findings.add("annotations belong to images that are not listed", f"{record} (image {image_id})", remedy)
-    if category_id not in categories:
+    if not _is_int(category_id) or category_id not in categories:
         remedy = f"the categories are {_listed(categories)}"
         findings.add("annotations have an unknown category", f"{record} (category {category_id})", remedy)
     bbox, segmentation = annotation.get("bbox"), annotation.get("segmentation")
@@ -113,8 +113,8 @@ def _check_annotation(
     if bbox is None and not segmentation:
         findings.add("annotations have neither box nor segmentation", record, "remove them")
     if segmentation:
-        _check_segmentation(segmentation, record, images.get(image_id, (0, 0)), findings)
-    keypoints, wanted = annotation.get("keypoints"), categories.get(category_id, 0)
+        _check_segmentation(segmentation, record, images.get(_as_id(image_id), (0, 0)), findings)
+    keypoints, wanted = annotation.get("keypoints"), categories.get(_as_id(category_id), 0)
     if keypoints is not None and not (len(keypoints) == 3 * wanted and _are_finite(keypoints)):
         findings.add(
             "keypoint lists do not fit their category", record, "give x, y, visibility of each of its keypoints"
@@ -145,8 +145,13 @@ def _check_run_lengths(segmentation: dict[str, Any], record: str, size: tuple[in
         findings.add("run lengths do not add up to their image's pixels", record, "encode them again")
 
 
-def _is_int(value: Any) -> bool:
+def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _as_id(value: Any) -> int:
+    """A value that may be looked up; no id is negative by accident of this."""
+    return value if _is_int(value) else -1
 
 
 def _are_finite(values: list[Any]) -> bool:

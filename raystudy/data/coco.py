@@ -14,7 +14,7 @@ from raystudy.data.annotation_checks import content_problems
 from raystudy.data.annotations import AnnotationIndex, build_index, mask_box, parse_outline
 from raystudy.data.instances import Instances
 from raystudy.data.masks import CompactMasks, Outline
-from raystudy.data.pictures import read_picture
+from raystudy.data.pictures import PictureCache, read_picture
 from raystudy.errors import DataError
 
 
@@ -44,6 +44,7 @@ class CocoDataset:
         self._widths = np.array([image["width"] for image in images], dtype=np.int64)
         self._keypoint_mirror = _keypoint_mirror(categories)
         self._chosen = np.arange(len(images), dtype=np.int64)
+        self._pictures = PictureCache()
 
     @classmethod
     def load(cls, images_dir: Path, annotations: Path) -> "CocoDataset":
@@ -113,7 +114,7 @@ class CocoDataset:
 
     def image_path(self, index: int) -> Path:
         """The file of picture ``index``."""
-        return self.images_dir / self._file_names[self._chosen[index]]
+        return Path(self.images_dir, self._file_names[self._chosen[index]])
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Picture ``index``, uint8 [H, W, 3] RGB.
@@ -123,6 +124,10 @@ class CocoDataset:
         """
         chosen = self._chosen[index]
         return read_picture(self.image_path(index), int(self._heights[chosen]), int(self._widths[chosen]))
+
+    def cached_image(self, index: int) -> NDArray[np.uint8]:
+        """As ``image``, but kept in memory up to a bound, for this data set and its subsets. Do not write to it."""
+        return self._pictures.get(int(self._chosen[index]), lambda: self.image(index))
 
     def instances(self, index: int) -> Instances:
         """The training instances of picture ``index``, in its pixels."""

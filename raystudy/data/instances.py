@@ -60,7 +60,7 @@ class Instances:
             np.array([width, height, width, height], dtype=np.float32),
         )
         moved = None if self.masks is None else self.masks.shifted(-left, -top)
-        visible = (boxes[:, 2:] - boxes[:, :2] >= MIN_VISIBLE_SIDE).all(axis=1)
+        visible: NDArray[np.bool_] = np.asarray((boxes[:, 2:] - boxes[:, :2] >= MIN_VISIBLE_SIDE).all(axis=1))
         # A mask's box is not its whole box cut at the window's border, so cut masks are looked at.
         is_cut = ((self.boxes[:, :2] < (left, top)) | (self.boxes[:, 2:] > (left + width, top + height))).any(axis=1)
         for instance in np.flatnonzero(is_cut & visible) if moved is not None else ():

@@ -10,15 +10,13 @@ from torch.utils.data import DataLoader, Dataset
 from raystudy.data.batch import Batch, collate
 from raystudy.data.coco import CocoDataset
 from raystudy.data.order import DataOrder, global_batch
+from raystudy.data.pictures import CACHE_BYTES
 from raystudy.data.splits import open_split
 from raystudy.data.transforms import augmentation_rng, test_sample, train_sample
 from raystudy.errors import DataError
 from raystudy.spec.trial import TrialSpec
 
-__all__ = ["CACHE_BYTES", "EvalLoader", "TrainLoader", "global_batch", "open_split"]
-
-CACHE_BYTES = 512 * 2**20
-"""Decoded pictures that a loader keeps in memory, bytes."""
+__all__ = ["EvalLoader", "TrainLoader", "global_batch", "open_split"]
 
 
 class TrainLoader:
@@ -51,7 +49,8 @@ class TrainLoader:
         self._slots = range(rank * per_rank, (rank + 1) * per_rank)
         is_wide = (dataset.widths >= dataset.heights)[self._indices] if spec.input.aspect_grouping else None
         self._order = DataOrder(spec.seed, len(self._indices), spec.global_batch, is_wide, spec.images_per_worker)
-        self._pictures = _PictureCache(dataset, 0 if loader_processes else CACHE_BYTES)
+        # Processes that decode ahead end with each call of ``batches``, and would each fill a cache of their own.
+        self._read = dataset.image if loader_processes else dataset.cached_image
 
     @property
     def num_images(self) -> int:
@@ -67,7 +66,7 @@ class TrainLoader:
             index = int(indices[slot])
             rng = augmentation_rng(self._spec.seed, iteration, slot)
             instances, image_id = self._dataset.instances(index), self._dataset.image_ids[index]
-            samples.append(train_sample(self._pictures.read(index), instances, spec, image_id, rng))
+            samples.append(train_sample(self._read(index), instances, spec, image_id, rng))
         return collate(samples, spec.size_divisor)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
@@ -122,23 +121,6 @@ class EvalLoader:
             for index in indices.tolist()
         ]
         return collate(samples, spec.size_divisor)
-
-
-class _PictureCache:
-    """Decoded pictures, kept until the bound is reached; what does not fit is decoded each time."""
-
-    def __init__(self, dataset: CocoDataset, bound: int) -> None:
-        self._dataset, self._room = dataset, bound
-        self._kept: dict[int, NDArray[np.uint8]] = {}
-
-    def read(self, index: int) -> NDArray[np.uint8]:
-        picture = self._kept.get(index)
-        if picture is None:
-            picture = self._dataset.image(index)
-            if picture.nbytes <= self._room:
-                self._room -= picture.nbytes
-                self._kept[index] = picture
-        return picture
 
 
 class _Iterations(Dataset[Batch]):

@@ -31,30 +31,35 @@ def trace_rings(mask: NDArray[np.bool_]) -> tuple[list[list[tuple[int, int]]], b
     horizontal and one vertical edge go out, so corners of a row pair up from left to right, those of a column from
     top to bottom, and a ring alternates between the two pairings.
     """
-    padded = np.pad(mask.astype(np.int8), 1)
-    top_left, top_right = padded[:-1, :-1], padded[:-1, 1:]
-    bottom_left, bottom_right = padded[1:, :-1], padded[1:, 1:]
-    xs, ys, to_x, to_y, solid = [], [], [], [], []
-    total = top_left + top_right + bottom_left + bottom_right
-    diagonal = (total == 2) & (top_left == bottom_right)
-    quadrants = ((top_left, -1, -1), (top_right, 1, -1), (bottom_left, -1, 1), (bottom_right, 1, 1))
-    for quadrant, dx, dy in quadrants:
-        alone = ((total == 1) | diagonal) & (quadrant == 1)
-        missing = (total == 3) & (quadrant == 0)
-        y, x = np.nonzero(alone | missing)
-        xs.append(x)
-        ys.append(y)
-        to_x.append(np.full(len(x), dx))
-        to_y.append(np.full(len(x), dy))
-        solid.append(alone[y, x])
-    x, y, dx, dy, is_solid = (np.concatenate(parts) for parts in (xs, ys, to_x, to_y, solid))
+    x, y, dx, dy, is_solid = _corners(mask)
     order = np.lexsort((dx, x, y))
-    x, y, dx, dy, is_solid = x[order], y[order], dx[order], dy[order], is_solid[order]
+    x, y, dy = x[order], y[order], dy[order]
     across = np.arange(len(x)) ^ 1
     by_column = np.lexsort((dy, y, x))
     down = np.empty_like(by_column)
-    down[by_column] = by_column[np.arange(len(x)) ^ 1]
-    return _walk(list(zip(x.tolist(), y.tolist(), strict=True)), across.tolist(), down.tolist(), is_solid.tolist())
+    down[by_column] = by_column[across]
+    corners = list(zip(x.tolist(), y.tolist(), strict=True))
+    return _walk(corners, across.tolist(), down.tolist(), is_solid[order].tolist())
+
+
+def _corners(mask: NDArray[np.bool_]) -> tuple[NDArray[Any], ...]:
+    """Every turn of an outline: x, y, the directions of its two edges, and whether it goes around a set pixel."""
+    padded = np.pad(mask.astype(np.int8), 1)
+    quadrants = (
+        (padded[:-1, :-1], -1, -1),
+        (padded[:-1, 1:], 1, -1),
+        (padded[1:, :-1], -1, 1),
+        (padded[1:, 1:], 1, 1),
+    )
+    total = sum(quadrant for quadrant, _, _ in quadrants)
+    single = (total == 1) | ((total == 2) & (quadrants[0][0] == quadrants[3][0]))
+    found = []
+    for quadrant, dx, dy in quadrants:
+        alone = single & (quadrant == 1)
+        rows, columns = np.nonzero(alone | ((total == 3) & (quadrant == 0)))
+        ones = np.ones(len(rows), dtype=np.int64)
+        found.append((columns, rows, dx * ones, dy * ones, alone[rows, columns]))
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
 def _walk(

@@ -1,5 +1,6 @@
 """Pictures from disk, of any kind, as RGB uint8."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from raystudy.errors import DataError
+
+CACHE_BYTES = 512 * 2**20
+"""Decoded pictures of one data set that a process keeps in memory, bytes."""
 
 
 def read_picture(path: Path, height: int, width: int) -> NDArray[np.uint8]:
@@ -38,6 +42,27 @@ def read_picture(path: Path, height: int, width: int) -> NDArray[np.uint8]:
             "the annotations were made for another version of it"
         )
     return pixels
+
+
+class PictureCache:
+    """Decoded pictures, kept until ``CACHE_BYTES`` are full; what does not fit is decoded each time.
+
+    Nothing is ever evicted: over whole epochs that serves more hits than dropping the oldest would.
+    """
+
+    def __init__(self) -> None:
+        self._room = CACHE_BYTES
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+
+    def get(self, key: int, read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """The picture kept under ``key``, else what ``read`` returns."""
+        picture = self._kept.get(key)
+        if picture is None:
+            picture = read()
+            if picture.nbytes <= self._room:
+                self._room -= picture.nbytes
+                self._kept[key] = picture
+        return picture
 
 
 def _turned(picture: Image.Image, height: int, width: int) -> Image.Image:

@@ -80,7 +80,7 @@ def inside(shape: str, u: FloatArray, v: FloatArray) -> BoolArray:
     elif shape == "star":
         normals = ((0.0, -1.0), (_SIN72, -_COS72), (_SIN36, _COS36), (-_SIN36, _COS36), (-_SIN72, -_COS72))
         # A pentagram is what lies on the inner side of at least four of its five lines.
-        result = sum((nx * u + ny * v <= 0.36).astype(np.int8) for nx, ny in normals) >= 4
+        result = np.sum([nx * u + ny * v <= 0.36 for nx, ny in normals], axis=0) >= 4
     elif shape == "cross":
         wide, narrow = np.maximum(np.abs(u), np.abs(v)), np.minimum(np.abs(u), np.abs(v))
         result = (wide <= 1) & (narrow <= 0.34)
@@ -107,8 +107,7 @@ def pattern(texture: str, u: FloatArray, v: FloatArray, period: float, rng: np.r
         result = _fraction(a + np.abs(_fraction(b * 0.5) - 0.5) * 1.6) < 0.5
     else:
         cells = rng.random((16, 16)) < 0.5
-        x, y = np.floor(a * 2).astype(np.int64) % 16, np.floor(b * 2).astype(np.int64) % 16
-        result = cells[y, x]
+        result = cells[np.floor(b * 2).astype(np.int64) % 16, np.floor(a * 2).astype(np.int64) % 16]
     return result
 
 

@@ -40,7 +40,7 @@ def train_sample(
     short_side = spec.train_short_sides[int(rng.integers(len(spec.train_short_sides)))]
     if spec.flip and is_flipped:
         picture, instances = picture[:, ::-1], instances.flipped(size[1])
-    picture, instances = _resized(picture, instances, resized_size(*size, short_side, spec.max_side))
+    picture, instances = _resized(picture, instances, resized_size(*size, short_side, spec))
     if spec.crop and max(picture.shape[:2]) > spec.crop:
         left, top, width, height = _draw_window(picture, instances, spec.crop, rng)
         picture = picture[top : top + height, left : left + width]
@@ -51,15 +51,15 @@ def train_sample(
 def test_sample(picture: Picture, instances: Instances, spec: InputSpec, image_id: int) -> Sample:
     """Resize to the test size, nothing else."""
     size = (picture.shape[0], picture.shape[1])
-    picture, instances = _resized(picture, instances, resized_size(*size, spec.test_short_side, spec.max_side))
+    picture, instances = _resized(picture, instances, resized_size(*size, spec.test_short_side, spec))
     return Sample(_to_tensor(picture), instances.to_target(), image_id, size)
 
 
-def resized_size(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
-    """Height and width after resizing the shorter side to ``short_side``, the longer to at most ``max_side``."""
-    scale = short_side / min(height, width)
-    if scale * max(height, width) > max_side:
-        scale = max_side / max(height, width)
+def resized_size(height: int, width: int, short_side: int, spec: InputSpec) -> tuple[int, int]:
+    """Height and width after resizing the shorter side to ``short_side``, the longer to at most ``spec.max_side``."""
+    scale = short_side / min(height, width) if spec.resize else 1.0
+    if scale * max(height, width) > spec.max_side:
+        scale = spec.max_side / max(height, width)
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 

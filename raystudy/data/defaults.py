@@ -1,0 +1,172 @@
+"""What a data set asks of a small detector: input size, anchors and budgets, from its annotations' statistics.
+
+The paper preset keeps its published recipe; these are for demo and smoke on data of one's own.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from raystudy.data.coco import CocoDataset
+from raystudy.data.splits import open_split
+from raystudy.spec.data import DataSpec, InputSpec
+from raystudy.spec.trial import TrialSpec
+
+CROP = 128
+"""Side of the training window where pictures are larger, pixels: what one CPU core trains in about 0.1 s."""
+
+NATIVE_SIDE = 512
+"""Pictures of which 95% are no longer than this are taken at their own size."""
+
+SHORT_SIDE = 256
+"""Of larger pictures, after resizing, pixels."""
+
+CROWDED = 50
+"""Instances in a picture from which on (95th percentile) COCO's 100 detections and small budgets do not do."""
+
+ANCHOR_LEVELS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataStatistics:
+    """Both splits together unless said otherwise."""
+
+    num_train_images: int
+    num_val_images: int
+    num_train_instances: int
+    num_val_instances: int
+    short_side: float
+    """Median of the pictures' shorter sides, pixels."""
+
+    long_side: float
+    """95th percentile of their longer sides, pixels."""
+
+    instances_per_image: float
+    """95th percentile."""
+
+    most_instances: int
+    """In one picture."""
+
+    object_size: float
+    """Median square root of the boxes' area, pixels of the picture on disk."""
+
+    has_masks: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataDefaults:
+    """Settings that fit a data set."""
+
+    statistics: DataStatistics
+    input: InputSpec
+    anchor_sizes: tuple[int, ...]
+    train_proposals: int
+    """Proposals of a training picture after NMS, at least."""
+
+    test_proposals: int
+    """The same of a whole picture in validation."""
+
+    detections_per_image: int
+
+    def applied_to(self, trial: TrialSpec) -> TrialSpec:
+        """The trial with this input and these anchors; budgets are raised where they are too small, never lowered.
+
+        Without segmentations the mask head goes.
+        """
+        rpn, evaluation = trial.model.rpn, trial.evaluation
+        rpn = dataclasses.replace(
+            rpn,
+            anchor_sizes=self.anchor_sizes,
+            post_nms_train=max(rpn.post_nms_train, self.train_proposals),
+            pre_nms_train=max(rpn.pre_nms_train, 2 * self.train_proposals),
+            post_nms_test=max(rpn.post_nms_test, self.test_proposals),
+            pre_nms_test=max(rpn.pre_nms_test, 2 * self.test_proposals),
+        )
+        detections = max(evaluation.detections_per_image, self.detections_per_image)
+        model = dataclasses.replace(
+            trial.model, rpn=rpn, mask_head=trial.model.mask_head if self.statistics.has_masks else None
+        )
+        return dataclasses.replace(
+            trial,
+            model=model,
+            input=self.input,
+            evaluation=dataclasses.replace(evaluation, detections_per_image=detections),
+        )
+
+
+def data_defaults(data: DataSpec, anchor_levels: int = ANCHOR_LEVELS) -> DataDefaults:
+    """Settings that fit this data, for a small detector.
+
+    Args:
+        data: both splits are read; the subset plays no part, so that a study's fractions share their settings.
+        anchor_levels: pyramid levels that have anchors.
+
+    Raises:
+        DataError: the annotations cannot be used.
+    """
+    whole = dataclasses.replace(data, fraction=1.0, num_images=None)
+    statistics = data_statistics(open_split(whole, "train"), open_split(whole, "val"))
+    chosen, scale = _input(statistics)
+    per_train = statistics.most_instances
+    if chosen.crop:
+        per_train *= min(1.0, chosen.crop**2 / (statistics.short_side * scale) ** 2)
+    is_crowded = statistics.instances_per_image > CROWDED
+    wanted = _rounded_up(1.8 * statistics.most_instances, 50) if is_crowded else 0
+    return DataDefaults(
+        statistics=statistics,
+        input=chosen,
+        anchor_sizes=_anchor_sizes(statistics.object_size * scale, anchor_levels),
+        train_proposals=_rounded_up(2 * per_train, 10),
+        test_proposals=wanted or _rounded_up(2 * statistics.most_instances, 10),
+        detections_per_image=wanted or 100,
+    )
+
+
+def data_statistics(train: CocoDataset, val: CocoDataset) -> DataStatistics:
+    """The statistics that settings follow from."""
+    both = (train, val)
+    heights = np.concatenate([split.heights for split in both])
+    widths = np.concatenate([split.widths for split in both])
+    counts = np.concatenate([split.instance_counts for split in both])
+    boxes = np.concatenate([split.all_boxes() for split in both])
+    sizes = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+    return DataStatistics(
+        num_train_images=len(train),
+        num_val_images=len(val),
+        num_train_instances=int(train.instance_counts.sum()),
+        num_val_instances=int(val.instance_counts.sum()),
+        short_side=float(np.median(np.minimum(heights, widths))),
+        long_side=float(np.percentile(np.maximum(heights, widths), 95)),
+        instances_per_image=float(np.percentile(counts, 95)),
+        most_instances=int(counts.max(initial=0)),
+        object_size=float(np.median(sizes)) if len(sizes) else 0.0,
+        has_masks=train.has_masks and val.has_masks,
+    )
+
+
+def _input(statistics: DataStatistics) -> tuple[InputSpec, float]:
+    """The input and the scale at which it shows a typical picture."""
+    is_native = statistics.long_side <= NATIVE_SIDE
+    short = round(statistics.short_side) if is_native else SHORT_SIDE
+    shown = InputSpec(
+        train_short_sides=(short,),
+        test_short_side=short,
+        # A square picture needs no more than its side; others what COCO's 1333 / 800 gives them.
+        max_side=NATIVE_SIDE if is_native else math.ceil(short * 1333 / 800),
+        resize=not is_native,
+        crop=CROP if short > CROP else 0,
+        aspect_grouping=False,
+    )
+    return shown, 1.0 if is_native else short / statistics.short_side
+
+
+def _anchor_sizes(object_size: float, levels: int) -> tuple[int, ...]:
+    """Powers of two, the median object in their middle (in octaves)."""
+    first = round(math.log2(max(object_size, 1.0)) - (levels - 1) / 2)
+    return tuple(2 ** (max(first, 2) + level) for level in range(levels))
+
+
+def _rounded_up(value: float, multiple: int) -> int:
+    return math.ceil(value / multiple) * multiple
