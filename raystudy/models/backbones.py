@@ -1,8 +1,8 @@
 """Backbones: uint8-normalised pictures in, feature maps at strides 4, 8, 16 and 32 out.
 
     resnet50, resnet101             He et al. 2016, stride in the 3x3 (Detectron's STRIDE_1X1: False)
-    resnext152_8x32d, _32x8d        Xie et al. 2017: 8 groups of width 32 (the paper's), 32 groups of width 8 (Detectron's)
-    tiny, tiny_deep, tiny_grouped   residual networks for 128 px pictures on a CPU, as R50, R101 and X152 are to each other
+    resnext152_8x32d, _32x8d        Xie et al. 2017: 8 groups of width 32 (the paper's), 32 of width 8 (Detectron's)
+    tiny, tiny_deep, tiny_grouped   residual networks for 128 px pictures on a CPU, a ladder as R50, R101 and X152
     tiny_vgg                        the same size without residuals
 
 Parameter names are torchvision's (conv1, bn1, layer1 ... layer4, downsample), whatever the norm, so that files load.
@@ -11,7 +11,6 @@ Parameter names are torchvision's (conv1, bn1, layer1 ... layer4, downsample), w
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -216,9 +215,3 @@ def _plain(inputs: int, outputs: int, stride: int, depth: int, norm: NormFactory
         parts += [conv(inputs if index == 0 else outputs, outputs, 3, layer, stride=stride if index == 0 else 1), layer]
         parts.append(nn.ReLU(inplace=True))
     return nn.Sequential(*parts)
-
-
-@torch.no_grad()
-def num_parameters(module: nn.Module) -> int:
-    """Trained and frozen parameters of a module."""
-    return sum(parameter.numel() for parameter in module.parameters())

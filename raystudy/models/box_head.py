@@ -1,6 +1,7 @@
 """Box branch: which category, and where exactly (Girshick 2015; 4conv1fc as in Wu and He 2018)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -67,11 +68,9 @@ class BoxHead(nn.Module):
         super().__init__()
         self.spec = spec
         widths = [channels, *[spec.conv_channels] * spec.num_convs]
-        self.convs = nn.Sequential(
-            *(conv_norm(i, o, 3, norm, relu=True) for i, o in zip(widths, widths[1:], strict=False))
-        )
+        self.convs = nn.Sequential(*(conv_norm(i, o, 3, norm, relu=True) for i, o in pairwise(widths)))
         units = [widths[-1] * spec.pool_size**2, *[spec.fc_channels] * spec.num_fcs]
-        self.fcs = nn.ModuleList(nn.Linear(i, o) for i, o in zip(units, units[1:], strict=False))
+        self.fcs = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(units))
         self.category = nn.Linear(units[-1], num_categories + 1)
         self.box = nn.Linear(units[-1], 4 * (num_categories + 1))
 

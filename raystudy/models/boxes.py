@@ -74,6 +74,6 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> Te
         return keep
     order = groups.argsort(dim=0, stable=True)
     counts = torch.unique_consecutive(groups[order], return_counts=True)[1]
-    for members in order.split(counts.tolist()):
+    for members in torch.split(order, counts.tolist()):
         keep[members[nms(boxes[members], scores[members], iou)]] = True
     return keep

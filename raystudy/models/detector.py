@@ -111,7 +111,7 @@ class Detector(nn.Module):
         valid = numbers < torch.tensor(counts, device=boxes.device)[:, None]
         logits = self.mask_head(self.mask_pool(features, boxes, valid))
         masks = self.mask_head.probabilities(logits, torch.cat([one.labels for one in found]))
-        for one, own in zip(found, masks.split(counts), strict=True):
+        for one, own in zip(found, torch.split(masks, counts), strict=True):
             one.masks = own
 
     def _pooler(self, head: BoxHeadSpec | MaskHeadSpec) -> RoiPooler:

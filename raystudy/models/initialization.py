@@ -79,16 +79,12 @@ def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def _fill(module: nn.Module, fill: Fill, name: str, seed: int) -> None:
+    values = dict([*module.named_parameters(), *module.named_buffers()])
     if isinstance(module, nn.GroupNorm | nn.BatchNorm2d | FrozenBatchNorm2d):
-        module.weight.fill_(1.0)
-        module.bias.fill_(0.0)
-        if not isinstance(module, nn.GroupNorm):
-            module.running_mean.fill_(0.0)  # type: ignore[union-attr]
-            module.running_var.fill_(1.0)  # type: ignore[union-attr]
+        for key, value in values.items():
+            value.fill_(1 if key in ("weight", "running_var") else 0)
         return
-    weight, bias = module.weight, module.bias
-    assert isinstance(weight, Tensor)
     generator = torch.Generator().manual_seed(int(digest(["weight", seed, name], 15), 16))
-    weight.copy_(fill(torch.empty(weight.shape), generator))
-    if isinstance(bias, Tensor):
-        bias.fill_(0.0)
+    values["weight"].copy_(fill(torch.empty(values["weight"].shape), generator))
+    if "bias" in values:
+        values["bias"].fill_(0.0)

@@ -5,9 +5,7 @@ from torch import nn
 from raystudy.models.normalization import NormFactory
 
 
-def conv(
-    inputs: int, outputs: int, kernel: int, norm: nn.Module, *, stride: int = 1, groups: int = 1
-) -> nn.Conv2d:
+def conv(inputs: int, outputs: int, kernel: int, norm: nn.Module, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution that keeps its size (up to ``stride``); it has a bias only when no norm follows."""
     bias = isinstance(norm, nn.Identity)
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)

@@ -1,6 +1,7 @@
 """Mask branch (He et al. 2017): a small binary mask for each category in each RoI."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,7 @@ class MaskHead(nn.Module):
         super().__init__()
         self.spec = spec
         widths = [channels, *[spec.conv_channels] * spec.num_convs]
-        self.convs = nn.Sequential(
-            *(conv_norm(i, o, 3, norm, relu=True) for i, o in zip(widths, widths[1:], strict=False))
-        )
+        self.convs = nn.Sequential(*(conv_norm(i, o, 3, norm, relu=True) for i, o in pairwise(widths)))
         self.deconv = nn.ConvTranspose2d(widths[-1], spec.conv_channels, 2, stride=2)
         self.mask = nn.Conv2d(spec.conv_channels, num_categories + 1, 1)
 

@@ -49,7 +49,7 @@ def head_norm_factory(spec: ModelSpec) -> NormFactory:
 
 
 def num_groups(spec: ModelSpec, channels: int) -> int:
-    """Groups of a GN layer with ``channels`` channels (Wu and He 2018: 32 groups; ResNeXt's widths need another rule)."""
+    """Groups of a GN layer with ``channels`` channels (Wu and He 2018; ResNeXt's widths need the second rule)."""
     if channels % spec.norm_groups == 0:
         return spec.norm_groups
     if channels % spec.norm_group_channels == 0:
@@ -72,6 +72,11 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 class FrozenBatchNorm2d(nn.Module):
     """Batch norm as a fixed affine map: statistics, weight and bias are buffers and never change."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -110,8 +115,10 @@ class SyncBatchNorm2d(BatchNorm2d):
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         """Moving averages; a batch that is empty everywhere leaves them, without asking the device for its count."""
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-        momentum = (count > 0) * (self.momentum or 0.0)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        momentum = (count > 0).to(count.dtype) * (self.momentum or 0.0)
         unbiased = variance * (count / (count - 1).clamp(min=1))
         self.running_mean += momentum * (mean - self.running_mean).to(self.running_mean.dtype)
         self.running_var += momentum * (unbiased - self.running_var).to(self.running_var.dtype)

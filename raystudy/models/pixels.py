@@ -9,7 +9,10 @@ from raystudy.spec.model import PixelSpec
 
 
 class PixelNormalizer(nn.Module):
-    """``(pixel - mean) / std`` in the spec's channel order. Padding is zero after it, as if it showed the mean colour."""
+    """``(pixel - mean) / std`` in the spec's channel order. Padding is zero after it: the mean colour."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, spec: PixelSpec) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class Proposals:
 
 
 class RegionProposalNetwork(nn.Module):
-    """A 3x3 convolution shared by all levels, and 1x1 convolutions for objectness and boxes. No norm, as in Detectron."""
+    """A 3x3 convolution, then 1x1 ones for objectness and boxes, shared by all levels. No norm, as in Detectron."""
 
     def __init__(self, spec: RpnSpec, channels: int, strides: tuple[int, ...]) -> None:
         super().__init__()
@@ -101,10 +101,10 @@ class RegionProposalNetwork(nn.Module):
             indices.append(index + first)
             levels.append(torch.full_like(index, level))
             first += logit.shape[1]
-        score, index, level = torch.cat(scores, 1), torch.cat(indices, 1), torch.cat(levels, 1)
+        score, index = torch.cat(scores, 1), torch.cat(indices, 1)
         boxes = decode(_rows(torch.cat(deltas, 1).detach(), index), anchors[index], UNIT_WEIGHTS)
         boxes = clip(boxes, limits[:, None])
-        group = level + len(logits) * torch.arange(len(boxes), device=boxes.device)[:, None]
+        group = torch.cat(levels, 1) + len(logits) * torch.arange(len(boxes), device=boxes.device)[:, None]
         candidate = long_enough(boxes, max(spec.min_size, SHORTEST_SIDE))
         keep = candidate.clone()
         keep[candidate] = grouped_nms(boxes[candidate], score[candidate], group[candidate], spec.nms_iou)
