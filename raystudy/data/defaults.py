@@ -49,8 +49,14 @@ class DataStatistics:
     most_instances: int
     """In one picture."""
 
-    object_size: float
-    """Median square root of the boxes' area, pixels of the picture on disk."""
+    small_object: float
+    """5th percentile of the square root of the boxes' area, pixels of the picture on disk."""
+
+    large_object: float
+    """75th percentile."""
+
+    huge_object: float
+    """95th percentile."""
 
     has_masks: bool
 
@@ -109,7 +115,8 @@ def data_defaults(data: DataSpec, anchor_levels: int = ANCHOR_LEVELS) -> DataDef
     whole = dataclasses.replace(data, fraction=1.0, num_images=None)
     statistics = data_statistics(open_split(whole, "train"), open_split(whole, "val"))
     chosen, scale = _input(statistics)
-    per_train = statistics.most_instances
+    middle = math.sqrt(statistics.small_object * statistics.huge_object) * scale
+    per_train = float(statistics.most_instances)
     if chosen.crop:
         per_train *= min(1.0, chosen.crop**2 / (statistics.short_side * scale) ** 2)
     is_crowded = statistics.instances_per_image > CROWDED
@@ -117,7 +124,7 @@ def data_defaults(data: DataSpec, anchor_levels: int = ANCHOR_LEVELS) -> DataDef
     return DataDefaults(
         statistics=statistics,
         input=chosen,
-        anchor_sizes=_anchor_sizes(statistics.object_size * scale, anchor_levels),
+        anchor_sizes=_anchor_sizes(middle, anchor_levels),
         train_proposals=_rounded_up(2 * per_train, 10),
         test_proposals=wanted or _rounded_up(2 * statistics.most_instances, 10),
         detections_per_image=wanted or 100,
@@ -132,6 +139,7 @@ def data_statistics(train: CocoDataset, val: CocoDataset) -> DataStatistics:
     counts = np.concatenate([split.instance_counts for split in both])
     boxes = np.concatenate([split.all_boxes() for split in both])
     sizes = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+    small, large, huge = (float(p) for p in np.percentile(sizes, (5, 75, 95))) if len(sizes) else (0.0, 0.0, 0.0)
     return DataStatistics(
         num_train_images=len(train),
         num_val_images=len(val),
@@ -141,19 +149,26 @@ def data_statistics(train: CocoDataset, val: CocoDataset) -> DataStatistics:
         long_side=float(np.percentile(np.maximum(heights, widths), 95)),
         instances_per_image=float(np.percentile(counts, 95)),
         most_instances=int(counts.max(initial=0)),
-        object_size=float(np.median(sizes)) if len(sizes) else 0.0,
+        small_object=small,
+        large_object=large,
+        huge_object=huge,
         has_masks=train.has_masks and val.has_masks,
     )
 
 
 def _input(statistics: DataStatistics) -> tuple[InputSpec, float]:
-    """The input and the scale at which it shows a typical picture."""
+    """The input, and the scale at which it shows a typical picture.
+
+    A window shows small objects at full size for little work, but cuts large ones; so pictures of large objects are
+    shown whole and small instead.
+    """
     is_native = statistics.long_side <= NATIVE_SIDE
     short = round(statistics.short_side) if is_native else SHORT_SIDE
+    if short > CROP and statistics.large_object * short / statistics.short_side > CROP / 2:
+        is_native, short = False, CROP
     shown = InputSpec(
         train_short_sides=(short,),
         test_short_side=short,
-        # A square picture needs no more than its side; others what COCO's 1333 / 800 gives them.
         max_side=NATIVE_SIDE if is_native else math.ceil(short * 1333 / 800),
         resize=not is_native,
         crop=CROP if short > CROP else 0,
@@ -162,10 +177,10 @@ def _input(statistics: DataStatistics) -> tuple[InputSpec, float]:
     return shown, 1.0 if is_native else short / statistics.short_side
 
 
-def _anchor_sizes(object_size: float, levels: int) -> tuple[int, ...]:
-    """Powers of two, the median object in their middle (in octaves)."""
-    first = round(math.log2(max(object_size, 1.0)) - (levels - 1) / 2)
-    return tuple(2 ** (max(first, 2) + level) for level in range(levels))
+def _anchor_sizes(middle: float, levels: int) -> tuple[int, ...]:
+    """Powers of two from 8 on (the finest level's stride is 4), ``middle`` in their middle, in octaves."""
+    first = max(3, round(math.log2(max(middle, 1.0)) - (levels - 1) / 2))
+    return tuple(2 ** (first + level) for level in range(levels))
 
 
 def _rounded_up(value: float, multiple: int) -> int:

@@ -65,9 +65,8 @@ def _check(images_dir: Path, annotations: Path, thorough: bool) -> tuple[list[st
 
 def _picture_problems(images_dir: Path, annotations: Path, images: list[dict[str, Any]], thorough: bool) -> list[str]:
     names = _listing(images_dir)
-    missing = [
-        i["file_name"] for i in images if i["file_name"] not in names and not (images_dir / i["file_name"]).is_file()
-    ]
+    unlisted = [image["file_name"] for image in images if image["file_name"] not in names]
+    missing = [name for name in unlisted if not (images_dir / name).is_file()]  # It may lie in a folder below.
     if missing:
         named = ", ".join(missing[:EXAMPLES]) + (", …" if len(missing) > EXAMPLES else "")
         return [f"{annotations}: {len(missing)} of {len(images)} pictures are not in {images_dir}: {named}"]

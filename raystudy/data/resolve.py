@@ -17,6 +17,7 @@ SPLIT_NAMES = {
     "train": ("train", "train2017", "train2014"),
     "val": ("val", "val2017", "valid", "val2014", "minival2014"),
 }
+"""What a split may be called in names of files and folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,8 @@ def _find_split(root: Path, split: str, problems: list[str]) -> _Split | None:
     candidates += [root / name / "_annotations.coco.json" for name in names]
     annotations = next((path for path in candidates if path.is_file()), None)
     if annotations is None:
-        problems.append(
-            f"{root} has no annotations for {split}: looked for {', '.join(str(c.relative_to(root)) for c in candidates)}"
-        )
+        looked = ", ".join(str(candidate.relative_to(root)) for candidate in candidates)
+        problems.append(f"{root} has no annotations for {split}: looked for {looked}")
         return None
     try:
         content = read_json(annotations)
