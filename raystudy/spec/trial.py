@@ -8,7 +8,7 @@ from raystudy.errors import SpecError
 from raystudy.spec.data import DataSpec, InputSpec
 from raystudy.spec.evaluation import EvalSpec
 from raystudy.spec.identity import digest, from_dict, identity_dict, located, to_dict
-from raystudy.spec.model import BACKBONE_PREFIX, ModelSpec
+from raystudy.spec.model import BACKBONE_PREFIX, ModelSpec, PixelSpec
 from raystudy.spec.schedule import ScheduleSpec, warmup_factor_at
 
 INITS = ("random", "pretrained")
@@ -37,6 +37,14 @@ class PretrainSpec:
     warmup_iterations: int = 40
     label_smoothing: float = 0.0
     seed: int = 0
+    num_pictures: int = 6000
+    """Crops that are rendered to train on when ``data`` is ``textures``."""
+
+    num_held_out: int = 1000
+    """Crops that are rendered to measure top-1 on."""
+
+    pixels: PixelSpec = PixelSpec()
+    """As the detector's, so that its first layer sees what it was trained on."""
 
     @property
     def weights_id(self) -> str:
@@ -205,6 +213,7 @@ def with_pretraining(trial: TrialSpec, recipe: PretrainSpec | None) -> TrialSpec
         norm=PRETRAINING_NORM.get(trial.model.norm, trial.model.norm),
         norm_groups=trial.model.norm_groups,
         norm_group_channels=trial.model.norm_group_channels,
+        pixels=trial.model.pixels,
     )
     init = InitSpec(kind="pretrained", weights_id=recipe.weights_id, pretrain=recipe)
     return dataclasses.replace(trial, init=init)

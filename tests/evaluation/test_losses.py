@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from raystudy.data.batch import Batch, Target
 from raystudy.evaluation.losses import validation_losses
@@ -94,7 +94,7 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_shards_give_the_losses_of_the_whole_on_every_rank(tmp_path: Path) -> None:
-    mp.spawn(work, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(work, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
     whole = validation_losses(Sampler(), BATCHES, CPU, seed=0)
     for rank in (0, 1):
         assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(whole, rel=1e-12, nan_ok=True)

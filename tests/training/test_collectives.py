@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from raystudy.training import collectives
 
@@ -40,4 +40,4 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_two_ranks_sum_gather_and_broadcast(tmp_path: Path) -> None:
-    mp.spawn(work, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(work, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
