@@ -154,7 +154,7 @@ class LiveView:
         rate = (done - self._before) / elapsed if elapsed > 0 else 0.0
         eta = f", about {_duration((total - done) / rate)} left" if rate > 0 and done < total else ""
         running = ", ".join(segment.segment_id for segment, _ in self._running()) or "starting"
-        return f"{done:,}/{total:,} iterations after {_duration(elapsed)}{eta} [{running}]"
+        return f"{done:,}/{total:,} iterations after {_duration(elapsed)}{eta} ({running})"
 
 
 def _duration(seconds: float) -> str:

@@ -67,11 +67,14 @@ def digest(content: Any, length: int = 8) -> str:
 
 
 def _is_default(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    """By identity, so that a nested spec which differs in its location only is still at its default."""
     if field.default is not dataclasses.MISSING:
-        return bool(value == field.default)
-    if field.default_factory is not dataclasses.MISSING:
-        return bool(value == field.default_factory())
-    return False
+        default = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    else:
+        return False
+    return type(value) is type(default) and bool(_identity_value(value) == _identity_value(default))
 
 
 def _identity_value(value: Any) -> Any:

@@ -1,0 +1,210 @@
+"""Storage: whole or not there, the newest attempt only, rows exactly once."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from raystudy import atomic
+from raystudy.errors import CorruptCheckpointError, FencedError, RowsError, StorageError
+from raystudy.records import (
+    EvalRow,
+    Row,
+    SegmentRef,
+    TrainRow,
+    TrialRecord,
+    TrialState,
+    check_rows,
+    expected_iterations,
+    read_rows,
+    write_rows,
+)
+from raystudy.store import SegmentStore, Store
+
+
+def _row(iteration: int, split: str = "train", segment_id: str = "a") -> Row:
+    kind = TrainRow if split == "train" else EvalRow
+    return kind(segment_id=segment_id, iteration=iteration, lr=0.1, global_batch=4, workers=1, loss=1.0)
+
+
+def _write_state(text: str = "weights") -> "object":
+    def write(folder: Path) -> None:
+        (folder / "state.pt").write_text(text)
+
+    return write
+
+
+def _segment(tmp_path: Path) -> SegmentStore:
+    return Store.open(tmp_path / "storage", create=True).segment("a")
+
+
+def _commit(segment: SegmentStore, attempt: int, iteration: int, text: str = "weights") -> None:
+    rows = [_row(i) for i in range(10, iteration + 1, 10)]
+    segment.commit(attempt, iteration, _write_state(text), rows)  # type: ignore[arg-type]
+
+
+def test_a_storage_is_made_once_and_opened_again(tmp_path: Path) -> None:
+    Store.open(tmp_path / "s", create=True).write_study("demo", {"name": "demo"})
+    assert Store.open(tmp_path / "s").study_names() == ["demo"]
+
+
+def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(StorageError, match="not empty and was not made by raystudy"):
+        Store.open(tmp_path, create=True)
+    with pytest.raises(StorageError, match="was not made by raystudy"):
+        Store.open(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_another_layout_and_an_object_store_are_refused(tmp_path: Path) -> None:
+    atomic.write_json(tmp_path / "raystudy.json", {"layout": 99})
+    with pytest.raises(StorageError, match="layout 99"):
+        Store.open(tmp_path)
+    with pytest.raises(StorageError, match="s3:// is not supported"):
+        Store.open("s3://bucket/study", create=True)
+
+
+def test_a_study_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "s", create=True)
+    store.write_study("demo", {})
+    with pytest.raises(StorageError, match="no study 'dome'; it has demo"):
+        store.read_study("dome")
+
+
+def test_a_commit_is_there_whole_with_its_rows(tmp_path: Path) -> None:
+    segment = _segment(tmp_path)
+    attempt = segment.begin_attempt()
+    _commit(segment, attempt, 20)
+    assert segment.checkpoints() == [20]
+    assert (segment.load(20) / "state.pt").read_text() == "weights"
+    assert [row.iteration for row in segment.rows()] == [10, 20]
+    assert segment.committed_iteration() == 20
+
+
+def test_a_commit_that_dies_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    segment = _segment(tmp_path)
+    attempt = segment.begin_attempt()
+
+    def dies(folder: Path) -> None:
+        (folder / "state.pt").write_text("half")
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        segment.commit(attempt, 10, dies, [])
+    assert segment.checkpoints() == []
+    assert not any((segment.path / "checkpoints").iterdir())
+
+
+def test_an_older_attempt_can_neither_commit_nor_finish(tmp_path: Path) -> None:
+    segment = _segment(tmp_path)
+    old, new = segment.begin_attempt(), segment.begin_attempt()
+    _commit(segment, new, 10, "new")
+    with pytest.raises(FencedError, match="attempt 2 has taken over from attempt 1"):
+        _commit(segment, old, 10, "old")
+    with pytest.raises(FencedError):
+        segment.finish(old, {"state": "complete", "iteration": 10}, [])
+    assert (segment.load(10) / "state.pt").read_text() == "new"
+
+
+def test_a_corrupt_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    segment = _segment(tmp_path)
+    attempt = segment.begin_attempt()
+    for iteration in (10, 20, 30):
+        _commit(segment, attempt, iteration)
+    (segment.path / "checkpoints" / "30" / "state.pt").write_text("flipped")
+    (segment.path / "checkpoints" / "20" / "rows.arrow").unlink()
+    with pytest.raises(CorruptCheckpointError, match=r"state\.pt differ"):
+        segment.load(30)
+    found = segment.latest(at_most=30)
+    assert found is not None
+    assert found[0] == 10
+
+
+def test_the_latest_checkpoint_is_never_beyond_what_is_asked(tmp_path: Path) -> None:
+    segment = _segment(tmp_path)
+    attempt = segment.begin_attempt()
+    for iteration in (10, 20, 30):
+        _commit(segment, attempt, iteration)
+    found = segment.latest(at_most=25)
+    assert found is not None
+    assert found[0] == 20
+    assert segment.latest(at_most=5) is None
+
+
+def test_a_checkpoint_made_again_replaces_the_old_one(tmp_path: Path) -> None:
+    segment = _segment(tmp_path)
+    _commit(segment, segment.begin_attempt(), 10, "first")
+    _commit(segment, segment.begin_attempt(), 10, "second")
+    assert (segment.load(10) / "state.pt").read_text() == "second"
+    assert os.listdir(segment.path / "checkpoints") == ["10"]
+
+
+def test_pruning_keeps_forks_and_the_newest(tmp_path: Path) -> None:
+    segment = _segment(tmp_path)
+    attempt = segment.begin_attempt()
+    for iteration in (10, 20, 30, 40, 50):
+        _commit(segment, attempt, iteration)
+    segment.prune(keep=(20,), last=2)
+    assert segment.checkpoints() == [20, 40, 50]
+
+
+def test_a_finished_segment_can_be_extended(tmp_path: Path) -> None:
+    segment = _segment(tmp_path)
+    attempt = segment.begin_attempt()
+    _commit(segment, attempt, 10)
+    segment.finish(attempt, {"state": "complete", "iteration": 10}, [_row(10)])
+    assert segment.is_done(10)
+    assert not segment.is_done(20)
+    _commit(segment, segment.begin_attempt(), 20)
+    assert [row.iteration for row in segment.rows()] == [10, 20]
+
+
+def test_a_trials_rows_are_its_trunks_up_to_the_fork_and_its_own(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "s", create=True)
+    for name, iterations in (("trunk", (10, 20, 30)), ("branch", (20, 30, 40))):
+        segment = store.segment(name)
+        rows = [_row(iteration, segment_id=name) for iteration in iterations]
+        segment.finish(segment.begin_attempt(), {"state": "complete", "iteration": iterations[-1]}, rows)
+    path = (SegmentRef(segment_id="trunk", start=0, end=10), SegmentRef(segment_id="branch", start=10, end=40))
+    record = TrialRecord(trial_id="t", spec={}, segments=path, state=TrialState.COMPLETE)
+    store.write_trial(record)
+    assert store.read_trial("t") == record
+    assert [(row.segment_id, row.iteration) for row in store.trial_rows(record)] == [
+        ("trunk", 10),
+        ("branch", 20),
+        ("branch", 30),
+        ("branch", 40),
+    ]
+
+
+def test_rows_survive_their_file_and_foreign_versions_are_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    rows = [_row(10), _row(10, "val")]
+    write_rows(tmp_path / "rows.arrow", rows)
+    assert repr(read_rows(tmp_path / "rows.arrow")) == repr(rows)  # nan equals nan in print only
+    table = pa.table({"iteration": [1]}).replace_schema_metadata({"raystudy_rows_version": "0"})
+    with pa.OSFile(str(tmp_path / "old.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(RowsError, match="version 0"):
+        read_rows(tmp_path / "old.arrow")
+    (tmp_path / "torn.arrow").write_bytes(b"ARROW1")
+    with pytest.raises(RowsError, match="not a file of rows"):
+        read_rows(tmp_path / "torn.arrow")
+
+
+def test_holes_and_duplicates_in_rows_are_refused() -> None:
+    good = [_row(5), _row(10), _row(10, "val"), _row(12), _row(12, "val")]
+    check_rows(good, start=0, end=12, eval_interval=10, log_interval=5)
+    for bad in (good[1:], [*good, _row(12)], [good[1], good[0], *good[2:]]):
+        with pytest.raises(RowsError, match="not exactly once"):
+            check_rows(bad, start=0, end=12, eval_interval=10, log_interval=5)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [(0, 30, [10, 20, 30]), (10, 35, [20, 30, 35]), (10, 10, []), (0, 4, [4])],
+)
+def test_rows_fall_on_the_grid_and_on_the_end(start: int, end: int, expected: list[int]) -> None:
+    assert expected_iterations(start, end, 10) == expected
