@@ -90,10 +90,10 @@ class BoxHead(nn.Module):
         target = encode(boxes, rois.boxes[rois.valid], self.spec.box_weights)
         delta = deltas.gather(1, labels[:, None, None].expand(-1, 1, 4))[:, 0]
         distance = F.smooth_l1_loss(delta, target, reduction="none", beta=self.spec.smooth_l1_beta).sum(-1)
-        # Where, not a product: a background RoI far smaller than "its" instance has no finite target.
+        # Where, not a product: what is not chosen may have no finite target.
         return {
             "loss_box_class": F.cross_entropy(logits, labels, reduction="sum") / count,
-            "loss_box_reg": torch.where(chosen, distance, distance.new_zeros(())).sum() / count,
+            "loss_box_reg": torch.where(chosen, distance, 0.0).sum() / count,
         }
 
     def detections(

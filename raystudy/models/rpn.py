@@ -76,7 +76,7 @@ class RegionProposalNetwork(nn.Module):
         distance = F.smooth_l1_loss(delta, target, reduction="none", beta=spec.smooth_l1_beta).sum(-1)
         return {
             "loss_rpn_objectness": (objectness * drawn.is_drawn).sum() / count,
-            "loss_rpn_box": (distance * drawn.is_foreground).sum() / count,
+            "loss_rpn_box": torch.where(drawn.is_foreground, distance, 0.0).sum() / count,
         }
 
     def _usable(self, anchors: Tensor, limits: Tensor) -> Tensor:

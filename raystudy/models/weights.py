@@ -70,7 +70,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     except OSError as error:
         raise WeightsError(f"weights file {path} cannot be read: {error.strerror}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise WeightsError(f"{path} is not a weights file that torch reads with weights_only: {reason}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, but must hold a dict of tensors")
