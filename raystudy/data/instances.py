@@ -76,10 +76,9 @@ class Instances:
         return dataclasses.replace(self, boxes=boxes[kept], labels=self.labels[kept], masks=masks, keypoints=keypoints)
 
     def to_target(self) -> Target:
-        """As the model takes them."""
-        keypoints = None if self.keypoints is None else torch.from_numpy(np.ascontiguousarray(self.keypoints))
-        boxes = torch.from_numpy(np.ascontiguousarray(self.boxes))
-        return Target(boxes, torch.from_numpy(np.ascontiguousarray(self.labels)), self.masks, keypoints)
+        """As the model takes them: copies, since these may be views into the data set's index."""
+        keypoints = None if self.keypoints is None else torch.tensor(self.keypoints)
+        return Target(torch.tensor(self.boxes), torch.tensor(self.labels), self.masks, keypoints)
 
 
 def _mask_box(masks: CompactMasks | None, instance: int, width: int, height: int) -> NDArray[np.float32] | None:

@@ -77,7 +77,7 @@ def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
         return _deep_to_rgb(np.asarray(picture, dtype=np.float64))
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")
-    return np.asarray(picture.convert("RGB"))
+    return np.array(picture.convert("RGB"))
 
 
 def _deep_to_rgb(values: NDArray[np.float64]) -> NDArray[np.uint8]:
