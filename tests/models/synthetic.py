@@ -67,7 +67,7 @@ def random_batch(
 ) -> Batch:
     """One picture for each entry of ``instances``; 96 x 96 unless ``sizes`` says otherwise."""
     generator = torch.Generator().manual_seed(seed)
-    samples = []
+    samples: list[Sample] = []
     for number, (height, width) in zip(instances, sizes or [(96, 96)] * len(instances), strict=True):
         image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
         target = random_target(generator, number, height, width)

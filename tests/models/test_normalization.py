@@ -1,14 +1,10 @@
 """Norm layers: groups, empty batches, and SyncBN over workers against BN over the whole batch."""
 
 import dataclasses
-import os
-import tempfile
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from raystudy.errors import SpecError
@@ -20,6 +16,7 @@ from raystudy.models.normalization import (
     norm_factory,
 )
 from raystudy.spec.model import ModelSpec
+from tests.models.workers import on_two_workers
 
 SPLITS = {"equal": (2, 2), "unequal": (3, 1), "one empty": (4, 0), "all empty": (0, 0)}
 
@@ -84,6 +81,7 @@ def _train(network: nn.Module, images: Tensor, sum_gradients: bool) -> dict[str,
         (network(images) * weight).sin().sum().backward()
         if sum_gradients:
             for parameter in network.parameters():
+                assert parameter.grad is not None
                 dist.all_reduce(parameter.grad)
         optimizer.step()
     gradients = {f"{name}.grad": p.grad for name, p in network.named_parameters() if p.grad is not None}
@@ -94,23 +92,17 @@ def _images() -> Tensor:
     return torch.randn(4, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def _work(rank: int, folder: str) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+def _train_shares(rank: int) -> dict[str, dict[str, Tensor]]:
     results = {}
     for name, split in SPLITS.items():
-        own = _images()[: sum(split)].split(split)[rank]
+        own = torch.split(_images()[: sum(split)], list(split))[rank]
         results[name] = _train(_network(SyncBatchNorm2d), own, sum_gradients=True)
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 def test_sync_bn_on_two_workers_is_bn_on_one() -> None:
     # Equal, unequal and empty shares of the batch: weights, buffers and gradients in float64.
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_work, args=(folder,), nprocs=2)
-        ours = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    ours = on_two_workers(_train_shares)
     for name, split in SPLITS.items():
         expected = _train(_network(BatchNorm2d), _images()[: sum(split)], sum_gradients=False)
         for result in ours:

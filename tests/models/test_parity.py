@@ -28,7 +28,7 @@ def _detector(norm: Norm) -> Detector:
     # Predictors that say something: with the recipe's, all boxes would be anchors and all scores equal.
     torch.manual_seed(0)
     for module in (detector.rpn.objectness, detector.rpn.box, detector.box_head.category, detector.box_head.box):
-        nn.init.normal_(module.weight, std=0.05)  # type: ignore[arg-type]
+        nn.init.normal_(module.weight, std=0.05)
     return detector
 
 

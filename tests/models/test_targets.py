@@ -40,7 +40,7 @@ def test_draws_are_within_the_budget_and_repeat_with_the_seed() -> None:
     # What is drawn is what it says it is, and no candidate twice.
     assert foreground.gather(1, first.index)[first.is_foreground].all()
     assert background.gather(1, first.index)[first.is_drawn & ~first.is_foreground].all()
-    assert len(first.index[0][first.is_drawn[0]].unique()) == 16
+    assert len(set(first.index[0][first.is_drawn[0]].tolist())) == 16
     # Foreground first, empty places last.
     assert (first.is_foreground.int().diff() <= 0).all()
     assert (first.is_drawn.int().diff() <= 0).all()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.resnet import Bottleneck, ResNet
 
@@ -89,9 +89,8 @@ def twin(ours: Detector) -> MaskRCNN:
 
 
 def _box_predictor(channels: int) -> nn.Module:
-    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
-
-    return FastRCNNPredictor(channels, NUM_CATEGORIES + 1)
+    predictor: nn.Module = FastRCNNPredictor(channels, NUM_CATEGORIES + 1)
+    return predictor
 
 
 class _NoResize(nn.Module):
