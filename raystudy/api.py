@@ -10,6 +10,7 @@ from typing import Any
 from raystudy.cluster.ledger import pending_segments
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.tracked_runs import tracked_runs
 from raystudy.cluster.tuner import run_plan
 from raystudy.console import LiveView, make_console
 from raystudy.errors import SpecError
@@ -52,10 +53,11 @@ def run(study: StudySpec, settings: RunSettings, *, share: bool = True) -> Outco
     preflight(plan, settings)
     store = Store.open(settings.storage, create=True)
     store.write_study(study.name, study_record(study, plan))
+    tracked = tracked_runs(study, plan) if settings.tracking is not None else {}
     console = make_console()
     if pending_segments(store, plan):
         with LiveView(store, plan, console):
-            records = run_plan(plan, settings)
+            records = run_plan(plan, settings, tracked)
     else:
         records = run_plan(plan, settings)
     return Outcome(study=study.name, plan=plan, records=records, storage=settings.storage)

@@ -11,10 +11,14 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raystudy.errors import RaystudyError, SpecError
 from raystudy.spec.presets import Preset, init_axis, load_preset, norm_axis
 from raystudy.spec.study import StudySpec
+
+if TYPE_CHECKING:
+    from raystudy.cluster.tracking import TrackingSettings
 
 StudyFunction = Callable[[Preset], StudySpec]
 
@@ -150,6 +154,7 @@ def run_study(function: StudyFunction, options: argparse.Namespace) -> int:
         threads=options.threads,
         device=options.device or default_device(),
         loader_processes=options.loader_processes if options.loader_processes is not None else _loaders(options),
+        tracking=_tracking(options, storage),
     )
     try:
         outcome = run(study, settings, share=not options.no_share)
@@ -162,6 +167,16 @@ def run_study(function: StudyFunction, options: argparse.Namespace) -> int:
             console.print(f"{record.trial_id} {record.state.value}: {record.error}", soft_wrap=True)
     _print_report(storage, study.name, None)
     return EXIT_OK if outcome.is_complete else EXIT_FAILED_TRIALS
+
+
+def _tracking(options: argparse.Namespace, storage: str) -> "TrackingSettings | None":
+    from raystudy.cluster.tracking import TrackingSettings
+
+    if options.wandb is None:
+        if options.wandb_offline:
+            raise SpecError("--wandb-offline needs a project: add --wandb PROJECT")
+        return None
+    return TrackingSettings.parse(options.wandb, offline=options.wandb_offline, folder=f"{storage}/wandb")
 
 
 def _loaders(options: argparse.Namespace) -> int:
@@ -189,10 +204,14 @@ def _load_script(path: Path) -> StudyFunction:
 
 
 def _on_data(preset: Preset, source: str) -> Preset:
+    """The preset on a user's data; the recipe of ``paper`` stays, smaller presets take what the data asks for."""
     from raystudy.data.resolve import data_defaults, resolve_data
 
     data = resolve_data(source)
-    return data_defaults(data).apply(dataclasses.replace(preset, base=dataclasses.replace(preset.base, data=data)))
+    base = dataclasses.replace(preset.base, data=data)
+    if preset.name != "paper":
+        base = data_defaults(data).applied_to(base)
+    return dataclasses.replace(preset, base=base)
 
 
 def _with_weights(study: StudySpec, path: Path) -> StudySpec:

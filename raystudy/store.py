@@ -15,9 +15,9 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from raystudy import atomic
 from raystudy.errors import CorruptCheckpointError, FencedError, StorageError
@@ -30,6 +30,15 @@ from raystudy.records import (
     record_to_dict,
     write_rows,
 )
+
+
+class SavesItself(Protocol):
+    """Something that can write itself to a file."""
+
+    def save(self, path: Path) -> None:
+        """Write it."""
+        ...
+
 
 LAYOUT_VERSION = 1
 _MARKER = "raystudy.json"
@@ -140,6 +149,7 @@ class SegmentStore:
     spec.json                   the segment, as it was first asked for
     attempts/<n>.json           one a process that has worked on it; only the newest may commit
     checkpoints/<iteration>/    state and all rows of the segment so far; whole or not there
+    matches/<iteration>/        what the final evaluation of a trial matched
     rows.arrow, result.json     at the end, result.json last
     progress.json               a view for people; never read back as truth
     """
@@ -195,6 +205,19 @@ class SegmentStore:
             write_rows(folder / _ROWS, rows)
 
         atomic.publish_folder(self._checkpoint(iteration), fill, allowed=lambda: self.check_fence(attempt))
+
+    def keep_matches(self, attempt: int, iteration: int, matches: Mapping[str, SavesItself]) -> None:
+        """Keep a trial's final matches of detections and objects as ``matches/<iteration>/<kind>.npz``.
+
+        They are what confidence intervals are made of; kept before the checkpoint that makes the trial complete.
+        """
+
+        def fill(folder: Path) -> None:
+            for kind, found in matches.items():
+                found.save(folder / f"{kind}.npz")
+
+        final = self.path / "matches" / str(iteration)
+        atomic.publish_folder(final, fill, allowed=lambda: self.check_fence(attempt))
 
     def load(self, iteration: int) -> Path:
         """The folder of a checkpoint, its checksums verified; raises ``CorruptCheckpointError``."""

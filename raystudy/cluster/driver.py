@@ -5,11 +5,14 @@ process start. With several, a nested Ray Train run starts them. Both call the s
 where training happens and nowhere before.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray.tune
 
 from raystudy.errors import RaystudyError
+
+if TYPE_CHECKING:
+    from raystudy.cluster.worker import Run
 
 
 def drive(config: dict[str, Any]) -> None:
@@ -17,7 +20,7 @@ def drive(config: dict[str, Any]) -> None:
     if config["kind"] == "pretraining":
         _pretrain(config)
     elif config["node"]["spec"]["workers"] == 1:
-        _train_here(config)
+        _run(config, TuneRun())
     else:
         _train_in_workers(config)
 
@@ -45,22 +48,21 @@ def train_worker(config: dict[str, Any]) -> None:
     import ray.train.torch
     import torch
 
-    from raystudy.cluster.settings import RunSettings
-    from raystudy.cluster.worker import run_segment
-    from raystudy.spec.plan import Segment
-
-    settings = RunSettings(**config["settings"])
-    if settings.device == "cuda":
+    settings = config["settings"]
+    if settings["device"] == "cuda":
         torch.cuda.set_device(ray.train.torch.get_device())
-    run_segment(Segment.from_dict(config["node"]), settings, TrainRun())
+    _run(config, TrainRun())
 
 
-def _train_here(config: dict[str, Any]) -> None:
+def _run(config: dict[str, Any], run: "Run") -> None:
     from raystudy.cluster.settings import RunSettings
+    from raystudy.cluster.tracked_runs import TrackedRun
     from raystudy.cluster.worker import run_segment
+    from raystudy.spec.identity import from_dict
     from raystudy.spec.plan import Segment
 
-    run_segment(Segment.from_dict(config["node"]), RunSettings(**config["settings"]), TuneRun())
+    tracked = None if config["tracked"] is None else TrackedRun.from_dict(config["tracked"])
+    run_segment(Segment.from_dict(config["node"]), from_dict(RunSettings, config["settings"]), run, tracked)
 
 
 def _train_in_workers(config: dict[str, Any]) -> None:

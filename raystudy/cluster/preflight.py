@@ -16,6 +16,7 @@ def preflight(plan: Plan, settings: RunSettings) -> None:
         SpecError: with every problem found.
     """
     problems = _storage_problems(settings) + _resource_problems(plan, settings) + _weights_problems(plan)
+    problems += settings.tracking.problems() if settings.tracking is not None else []
     for data in dict.fromkeys(_without_subset(trial.data) for trial in plan.trials.values()):
         problems += _data_problems(data)
     if problems:

@@ -5,14 +5,15 @@ is committed, while its trunk goes on; a restarted study goes on in the middle o
 and when slots are scarce the longest remaining path goes first.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from raystudy.cluster.ledger import has_diverged
 from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.tracked_runs import TrackedRun
+from raystudy.spec.identity import to_dict
 from raystudy.spec.plan import Plan, Segment
 from raystudy.spec.trial import PretrainSpec
 from raystudy.store import Store
@@ -21,10 +22,17 @@ from raystudy.store import Store
 class PlanSearcher(Searcher):
     """Hands out pre-trainings and segments, each once."""
 
-    def __init__(self, plan: Plan, segments: Sequence[Segment], settings: RunSettings) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        segments: Sequence[Segment],
+        settings: RunSettings,
+        tracked: Mapping[str, TrackedRun],
+    ) -> None:
         super().__init__()
         self._store = Store.open(settings.storage)
-        self._settings = asdict(settings)
+        self._settings = to_dict(settings)
+        self._tracked = tracked
         needed = {s.spec.init.weights_id for s in segments if s.spec.init.kind == "pretrained"}
         self._pretrainings = {
             weights_id: recipe
@@ -68,7 +76,14 @@ class PlanSearcher(Searcher):
         """Nothing to restore: the storage knows."""
 
     def _config(self, kind: str, node_id: str, node: Segment | PretrainSpec) -> dict[str, Any]:
-        return {"kind": kind, "node_id": node_id, "node": _plain(node), "settings": self._settings}
+        run = self._tracked.get(node_id)
+        return {
+            "kind": kind,
+            "node_id": node_id,
+            "node": to_dict(node),
+            "settings": self._settings,
+            "tracked": None if run is None else run.to_dict(),
+        }
 
     def _priority_of_weights(self, weights_id: str) -> int:
         """Before everything that waits for it."""
@@ -95,7 +110,3 @@ class PlanSearcher(Searcher):
             else:
                 continue
             del self._waiting[segment_id]
-
-
-def _plain(node: Segment | PretrainSpec) -> dict[str, Any]:
-    return node.to_dict() if isinstance(node, Segment) else asdict(node)

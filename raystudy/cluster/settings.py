@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from raystudy.cluster.tracking import TrackingSettings
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
@@ -16,3 +18,6 @@ class RunSettings:
     device: Literal["cpu", "cuda"] = "cpu"
     loader_processes: int = 0
     """Processes that prepare batches for one worker; 0 prepares them in the worker."""
+
+    tracking: TrackingSettings | None = None
+    """Weights & Biases; None is off."""

@@ -5,17 +5,15 @@ schedules compare from iteration 0; a trunk's run bears the segment's id and sho
 spent stands on the segment that spent it, so that the cost of all runs together is the cost of the study.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
-from raystudy.records import MEASURED_COLUMNS, EvalRow, Row, SegmentRef, TrialRecord, row_to_dict
+from raystudy.records import MEASURED_COLUMNS, EvalRow, Row, SegmentRef, row_to_dict
 from raystudy.spec.identity import from_dict, to_dict
-from raystudy.spec.plan import Plan
-from raystudy.spec.study import StudySpec
+from raystudy.spec.plan import Plan, Segment
 from raystudy.spec.trial import TrialSpec
 from raystudy.store import Store
 
@@ -61,29 +59,23 @@ class TrackedRun:
         return from_dict(cls, data, "run")
 
 
-def tracked_runs(study: StudySpec, plan: Plan) -> dict[str, TrackedRun]:
+def tracked_runs(study: str, plan: Plan, levels: Mapping[str, Mapping[str, str]]) -> dict[str, TrackedRun]:
     """The run that each segment of the plan feeds, by segment id.
 
-    A trial that ends inside a trunk has no segment of its own: its run comes from ``trial_run`` when the study is over.
+    A trial that ends inside a trunk has no segment of its own; its run is ``trial_run``'s, uploaded from the storage.
+
+    Args:
+        study: its name.
+        plan: of the study.
+        levels: each trial's level on each axis, by trial id; what the storage keeps of the study has them.
     """
-    levels = {trial.trial_id: names for names, trial in study.cells()}
     runs = {}
     for segment in plan.segments:
         if segment.kind != "trunk":
             (trial_id,) = plan.trials_ending_in(segment.segment_id)
-            runs[segment.segment_id] = trial_run(study.name, trial_id, plan, levels.get(trial_id, {}))
-            continue
-        through = [levels.get(trial_id, {}) for trial_id in plan.trials_through(segment.segment_id)]
-        common = dict(set.intersection(*(set(names.items()) for names in through)))
-        config = {key: value for key, value in flat_spec(segment.spec).items() if not key.startswith("schedule_")}
-        runs[segment.segment_id] = TrackedRun(
-            run_id=segment.segment_id,
-            job_type="trunk",
-            group=study.name,
-            tags=_tags(common),
-            config={**common, **config},
-            segment_id=segment.segment_id,
-        )
+            runs[segment.segment_id] = trial_run(study, trial_id, plan, levels.get(trial_id, {}))
+        else:
+            runs[segment.segment_id] = trunk_run(study, segment, plan, levels)
     return runs
 
 
@@ -98,6 +90,21 @@ def trial_run(study: str, trial_id: str, plan: Plan, levels: Mapping[str, str]) 
         config={**levels, **flat_spec(plan.trials[trial_id])},
         segment_id=own.segment_id,
         earlier=tuple(earlier),
+    )
+
+
+def trunk_run(study: str, segment: Segment, plan: Plan, levels: Mapping[str, Mapping[str, str]]) -> TrackedRun:
+    """The run of one trunk, with the levels that all its trials share and no schedule: it has several."""
+    through = [levels.get(trial_id, {}) for trial_id in plan.trials_through(segment.segment_id)]
+    common = {axis: level for axis, level in through[0].items() if all(of.get(axis) == level for of in through)}
+    config = {key: value for key, value in flat_spec(segment.spec).items() if not key.startswith("schedule_")}
+    return TrackedRun(
+        run_id=segment.segment_id,
+        job_type="trunk",
+        group=study,
+        tags=_tags(common),
+        config={**common, **config},
+        segment_id=segment.segment_id,
     )
 
 
@@ -172,22 +179,3 @@ def _metrics(row: Row) -> dict[str, Any]:
         else:
             found[f"{row.split}/{name}"] = value
     return found
-
-
-def with_config(run: TrackedRun, **extra: Any) -> TrackedRun:
-    """``run`` with more in its config, such as its provenance."""
-    return dataclasses.replace(run, config={**run.config, **extra})
-
-
-def run_of_record(study: str, record: TrialRecord, levels: Mapping[str, str]) -> TrackedRun:
-    """The run of a trial as storage knows it, without a plan."""
-    *earlier, own = record.segments
-    return TrackedRun(
-        run_id=record.trial_id,
-        job_type="trial",
-        group=study,
-        tags=_tags(levels),
-        config={**levels, **flat_spec(TrialSpec.from_dict(record.spec))},
-        segment_id=own.segment_id,
-        earlier=tuple(earlier),
-    )

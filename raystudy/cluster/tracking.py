@@ -12,15 +12,15 @@ import netrc
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlparse
 
 from raystudy.cluster.tracked_runs import AXIS, TrackedRun, points, summary
-from raystudy.errors import SpecError
+from raystudy.errors import SpecError, TrackingError
 from raystudy.records import Row, TrialState
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class _WandbTracker:
         self._tracked = run
         self._rows: list[Row] = []
         self._last_iteration = 0
-        """Rows up to here are with the server."""
+        """Rows up to here have been given to wandb, by this process or by one before it."""
         self._run: wandb.Run | None = None
         with self._harmless():
             self._run = _init(settings, run)
@@ -122,18 +122,16 @@ class _WandbTracker:
         self._rows += [row for row in rows if row.iteration > seen]
         fresh = [row for row in self._rows if row.iteration > self._last_iteration]
         with self._harmless():
-            for point in points(fresh, self._tracked):
-                # commit=True: a step that waits for the next one is lost when the process is killed.
-                self._run.log(point, step=point[AXIS], commit=True)
-                self._last_iteration = point[AXIS]
+            _log(self._run, points(fresh, self._tracked))
+            self._last_iteration = max(self._last_iteration, self._rows[-1].iteration if self._rows else 0)
 
     def finish(self, state: TrialState, error: str = "") -> None:
         run, self._run = self._run, None
         if run is None:
             return
         with self._harmless():
-            run.summary.update({**summary(self._rows, self._tracked), "state": state.value, "error": error})
-            run.finish(exit_code=0 if state == TrialState.COMPLETE else 1)
+            run.summary.update(_ending(self._rows, self._tracked, state, error))
+            run.finish(exit_code=_exit_code(state))
 
     @contextmanager
     def _harmless(self) -> Iterator[None]:
@@ -150,11 +148,49 @@ class _WandbTracker:
             )
 
 
+def upload(settings: TrackingSettings, run: TrackedRun, rows: Sequence[Row], state: TrialState, error: str = "") -> int:
+    """Bring a run that nothing works on any more to the server; points that it has already are not sent again.
+
+    Returns:
+        Points sent.
+
+    Raises:
+        TrackingError: the server was not reached, or did not take everything in time. Calling again is safe.
+    """
+    import wandb
+
+    try:
+        started = _start(settings, run, "online", all_or_error=True)
+        fresh = [row for row in rows if row.iteration >= started.starting_step]
+        sent = _log(started, points(fresh, run))
+        started.summary.update(_ending(rows, run, state, error))
+        started.finish(exit_code=_exit_code(state))
+    except (wandb.Error, TimeoutError) as problem:
+        wandb.teardown()
+        raise TrackingError(f"{run.run_id} could not be uploaded to W&B: {problem}; try again later") from problem
+    return sent
+
+
+def _log(started: "wandb.Run", fresh: Iterable[dict[str, Any]]) -> int:
+    sent = 0
+    for point in fresh:
+        # commit=True: a step that waits for the next one is lost when the process is killed.
+        started.log(point, step=point[AXIS], commit=True)
+        sent += 1
+    return sent
+
+
+def _ending(rows: Sequence[Row], run: TrackedRun, state: TrialState, error: str) -> dict[str, Any]:
+    return {**summary(rows, run), "state": state.value, "error": error}
+
+
+def _exit_code(state: TrialState) -> int:
+    return 0 if state == TrialState.COMPLETE else 1
+
+
 def _init(settings: TrackingSettings, run: TrackedRun) -> "wandb.Run":
     import wandb
 
-    if wandb.run is not None:  # left open by an exception; its id would be refused as still in use
-        wandb.run.finish(exit_code=1)
     if not settings.offline and _mode_from_environment() != "offline":
         try:
             return _start(settings, run, "online")
@@ -165,9 +201,13 @@ def _init(settings: TrackingSettings, run: TrackedRun) -> "wandb.Run":
     return _start(settings, run, "offline")
 
 
-def _start(settings: TrackingSettings, run: TrackedRun, mode: Literal["online", "offline"]) -> "wandb.Run":
+def _start(
+    settings: TrackingSettings, run: TrackedRun, mode: Literal["online", "offline"], *, all_or_error: bool = False
+) -> "wandb.Run":
     import wandb
 
+    if wandb.run is not None:  # left open by an exception; its id would be refused as still in use
+        wandb.run.finish(exit_code=1)
     if settings.folder:
         Path(settings.folder).mkdir(parents=True, exist_ok=True)
     started = wandb.init(
@@ -186,6 +226,7 @@ def _start(settings: TrackingSettings, run: TrackedRun, mode: Literal["online", 
         settings=wandb.Settings(
             init_timeout=settings.init_timeout_s,
             finish_timeout=settings.finish_timeout_s,
+            finish_timeout_raises=all_or_error,
             x_transaction_log_flush_interval=_FLUSH_INTERVAL_S,
             console="off",
             silent=True,

@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from raystudy.cluster.ledger import pending_segments, settle
 from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.tracked_runs import TrackedRun
 from raystudy.errors import ClusterError
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, Segment
@@ -18,6 +19,8 @@ from raystudy.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from raystudy.cluster.searcher import PlanSearcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,18 @@ class Slots:
     use_gpu: bool
 
 
-def run_plan(plan: Plan, settings: RunSettings) -> dict[str, TrialRecord]:
+def run_plan(
+    plan: Plan, settings: RunSettings, tracked: Mapping[str, TrackedRun] | None = None
+) -> dict[str, TrialRecord]:
     """Train what the storage does not hold yet; the records of all trials.
 
     Starts a local Ray when none is running and ``RAY_ADDRESS`` names none. Divergence and failure of a trial do not
     stop the others; they are in the records.
+
+    Args:
+        plan: what to train.
+        settings: where and with what.
+        tracked: the run that Weights & Biases shows of each segment, by segment id.
 
     Raises:
         ClusterError: a segment can never fit the cluster; nothing has been started.
@@ -46,19 +56,19 @@ def run_plan(plan: Plan, settings: RunSettings) -> dict[str, TrialRecord]:
     failed: dict[str, str] = {}
     if segments:
         with _ray(segments, settings):
-            failed = _tune(plan, segments, settings, _slots(segments, settings))
+            from raystudy.cluster.searcher import PlanSearcher
+
+            failed = _tune(PlanSearcher(plan, segments, settings, tracked or {}), settings, _slots(segments, settings))
     records = settle(store, plan)
     return {trial_id: _with_failure(record, failed, store) for trial_id, record in records.items()}
 
 
-def _tune(plan: Plan, segments: Sequence[Segment], settings: RunSettings, slots: Slots) -> dict[str, str]:
+def _tune(searcher: "PlanSearcher", settings: RunSettings, slots: Slots) -> dict[str, str]:
     """Run Tune until every node is done or given up; why nodes were given up."""
     import ray.tune
 
     from raystudy.cluster.driver import drive
-    from raystudy.cluster.searcher import PlanSearcher
 
-    searcher = PlanSearcher(plan, segments, settings)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(drive, _driver_resources(slots)),
         tune_config=ray.tune.TuneConfig(

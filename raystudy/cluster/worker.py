@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,10 +12,13 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.tracked_runs import TrackedRun, earlier_rows
+from raystudy.cluster.tracking import Tracker, open_tracker
 from raystudy.cluster.weights import WEIGHTS_FILE
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import TrainLoader, open_split
 from raystudy.errors import DivergedError, TrainingError
+from raystudy.evaluation.matches import Matches
 from raystudy.records import EvalRow, Row, TrialState, read_rows
 from raystudy.spec.data import DataSpec
 from raystudy.spec.plan import Segment
@@ -33,8 +37,10 @@ class Run(Protocol):
         ...
 
 
-def run_segment(segment: Segment, settings: RunSettings, run: Run) -> None:
+def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: TrackedRun | None = None) -> None:
     """Train ``segment`` to its end, from wherever its storage says that it stands.
+
+    ``tracked`` is the run that Weights & Biases shows of it, when tracking is on.
 
     Divergence and a device out of memory are results: they are kept, and not raised. Everything else is raised, so
     that whoever scheduled the segment can try again; what was committed is not lost.
@@ -44,17 +50,70 @@ def run_segment(segment: Segment, settings: RunSettings, run: Run) -> None:
     if kept.is_done(segment.end):
         run.report(_progress(kept.rows()[-1], segment))
         return
-    attempt = collectives.broadcast_object(_begin(kept, segment) if collectives.rank() == 0 else None)
+    is_first = collectives.rank() == 0
+    attempt = collectives.broadcast_object(_begin(kept, segment) if is_first else None)
     state = _restore(segment, settings, kept)
+    tracker = open_tracker(settings.tracking, tracked) if is_first else open_tracker(None, None)
+    commits = _Commits(segment, settings, kept, attempt, tracker, tracked)
     try:
-        _train(state, segment, settings, kept, attempt, run)
+        _train(state, segment, settings, commits, run)
         outcome, error = TrialState.COMPLETE, ""
     except TrainingError as problem:
         outcome = TrialState.DIVERGED if isinstance(problem, DivergedError) else TrialState.FAILED
         error = str(problem)
-    if collectives.rank() == 0:
-        rows = _rows_after_start(state, segment)
-        kept.finish(attempt, _result(state, outcome, error, attempt, settings), rows)
+    if is_first:
+        commits.finish(state, outcome, error)
+
+
+class _Commits:
+    """What rank 0 keeps of a segment, in storage first and then in views of it."""
+
+    def __init__(
+        self,
+        segment: Segment,
+        settings: RunSettings,
+        kept: SegmentStore,
+        attempt: int,
+        tracker: Tracker,
+        tracked: TrackedRun | None,
+    ) -> None:
+        self._segment, self._settings, self._kept = segment, settings, kept
+        self._attempt, self._tracker = attempt, tracker
+        self._earlier = earlier_rows(Store.open(settings.storage), tracked) if tracked is not None else []
+
+    def commit(self, state: TrainState, matches: Mapping[str, Matches]) -> None:
+        """Make everything up to the state's iteration final."""
+        if state.iteration in self._segment.ends:
+            self._kept.keep_matches(self._attempt, state.iteration, matches)
+        rows = self._own_rows(state)
+        self._kept.commit(self._attempt, state.iteration, state.save, rows)
+        self._kept.prune(keep=self._segment.forks)
+        self._tracker.log([*self._earlier, *rows])
+
+    def finish(self, state: TrainState, outcome: TrialState, error: str) -> None:
+        """Keep how the segment ended."""
+        rows = self._own_rows(state)
+        result = {
+            "state": outcome.value,
+            "iteration": state.iteration,
+            "error": error,
+            "wall_time_s": state.wall_time_s,
+            "workers": collectives.world_size(),
+            "device": self._settings.device,
+            "attempts": self._attempt,
+            "provenance": provenance(self._settings),
+        }
+        self._kept.finish(self._attempt, result, rows)
+        self._tracker.log([*self._earlier, *rows])
+        self._tracker.finish(outcome, error)
+
+    def progress(self, row: Row) -> None:
+        """Tell people how far it is."""
+        self._kept.write_progress(_progress(row, self._segment))
+
+    def _own_rows(self, state: TrainState) -> list[Row]:
+        """Without those of a gap between an older checkpoint and the fork: they are the trunk's, not the branch's."""
+        return [row for row in state.rows if row.iteration > self._segment.start]
 
 
 def _begin(kept: SegmentStore, segment: Segment) -> int:
@@ -89,31 +148,18 @@ def _newest_checkpoint(store: Store, segment: Segment, kept: SegmentStore) -> tu
     return None
 
 
-def _train(
-    state: TrainState, segment: Segment, settings: RunSettings, kept: SegmentStore, attempt: int, run: Run
-) -> None:
-    spec = segment.spec
-    loader = TrainLoader(
-        _dataset(spec.data, "train"),
-        spec,
-        collectives.rank(),
-        collectives.world_size(),
-        loader_processes=settings.loader_processes,
-    )
-    validate = Validator(_dataset(spec.data, "val"), spec)
+def _train(state: TrainState, segment: Segment, settings: RunSettings, commits: _Commits, run: Run) -> None:
+    spec, rank = segment.spec, collectives.rank()
+    train_set, validation_set = _dataset(spec.data, "train"), _dataset(spec.data, "val")
+    loader = TrainLoader(train_set, spec, rank, collectives.world_size(), loader_processes=settings.loader_processes)
+    validate = Validator(validation_set, spec)
     for row in train(state, segment, loader.batches(state.iteration, segment.end), validate):
-        if collectives.rank() == 0:
+        if rank == 0:
             if isinstance(row, EvalRow) and row.iteration > segment.start:
-                kept.commit(attempt, row.iteration, state.save, _rows_after_start(state, segment))
-                kept.prune(keep=segment.forks)
-            kept.write_progress(_progress(row, segment))
+                commits.commit(state, validate.matches())
+            commits.progress(row)
         if isinstance(row, EvalRow):
             run.report(_progress(row, segment))
-
-
-def _rows_after_start(state: TrainState, segment: Segment) -> list[Row]:
-    """Without those of a gap between an older checkpoint and the fork: they are the trunk's rows, not the branch's."""
-    return [row for row in state.rows if row.iteration > segment.start]
 
 
 def _progress(row: Row, segment: Segment) -> dict[str, Any]:
@@ -123,19 +169,6 @@ def _progress(row: Row, segment: Segment) -> dict[str, Any]:
     else:
         progress |= {"iterations_per_s": row.iterations_per_s}
     return progress
-
-
-def _result(state: TrainState, outcome: TrialState, error: str, attempt: int, settings: RunSettings) -> dict[str, Any]:
-    return {
-        "state": outcome.value,
-        "iteration": state.iteration,
-        "error": error,
-        "wall_time_s": state.wall_time_s,
-        "workers": collectives.world_size(),
-        "device": settings.device,
-        "attempts": attempt,
-        "provenance": provenance(settings),
-    }
 
 
 def provenance(settings: RunSettings) -> dict[str, Any]:

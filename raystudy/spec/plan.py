@@ -12,7 +12,7 @@ longer schedule extends the trunk which a shorter one has left. A fork lies on t
 point where the trials part, because rows and checkpoints live there: shared and stand-alone rows are the same rows.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,9 @@ class Segment:
 
     forks: tuple[int, ...] = ()
     """Iterations at which other segments fork from this one: their checkpoints are kept."""
+
+    ends: tuple[int, ...] = ()
+    """Iterations at which a trial ends: its final evaluation is kept in full."""
 
     remaining: int = 0
     """Iterations from ``start`` to the end of the longest trial that passes through: the priority."""
@@ -201,8 +204,11 @@ class _Builder:
         end = max(forks.values())
         trunk: str | None = None
         beyond = ancestors
+        ending = {trial.trial_id for trial in parted.get(None, []) if trial.schedule.total == forks[trial.trial_id]}
         if end > start:  # else they part before the next point of the grid, and nothing is shared
-            trunk = self._add("trunk", trials, changes, start, end, ancestors, tuple(sorted(set(forks.values()))))
+            trunk = self._add(
+                "trunk", trials, changes, start, end, ancestors, tuple(sorted(set(forks.values()))), ending
+            )
             beyond = (*ancestors, trunk)
         for change, group in parted.items():
             fork = forks[group[0].trial_id]
@@ -226,7 +232,7 @@ class _Builder:
         self, trial: TrialSpec, start: int, ancestors: tuple[str, ...], prefix: tuple[SegmentRef, ...]
     ) -> None:
         total, kind = trial.schedule.total, "branch" if start else "trial"
-        segment_id = self._add(kind, [trial], trial_changes(trial), start, total, ancestors, ())
+        segment_id = self._add(kind, [trial], trial_changes(trial), start, total, ancestors, (), {trial.trial_id})
         self.paths[trial.trial_id] = (*prefix, SegmentRef(segment_id=segment_id, start=start, end=total))
 
     def _add(
@@ -238,6 +244,7 @@ class _Builder:
         end: int,
         ancestors: tuple[str, ...],
         forks: tuple[int, ...],
+        ending: Collection[str],
     ) -> str:
         spec = trials[0]
         suffix = {"trunk": "trunk", "branch": f"{spec.schedule.name}-branch", "trial": spec.schedule.name}[kind]
@@ -254,6 +261,7 @@ class _Builder:
             end=end,
             ancestors=ancestors,
             forks=tuple(fork for fork in forks if fork > start),
+            ends=tuple(sorted({trial.schedule.total for trial in trials if trial.trial_id in ending})),
             remaining=max(trial.schedule.total for trial in trials) - start,
         )
         self.segments.append(segment)

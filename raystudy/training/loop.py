@@ -81,7 +81,7 @@ def _forward_backward(state: TrainState, batch: Batch, spec: TrialSpec) -> dict[
         losses: dict[str, Tensor] = state.network(batch)
     total = torch.stack(list(losses.values())).sum()
     if not _is_finite_everywhere(total.detach()):
-        parts = ", ".join(f"{name} {float(value):g}" for name, value in losses.items())
+        parts = ", ".join(f"{name} {float(value.detach()):g}" for name, value in losses.items())
         raise DivergedError(f"the loss of iteration {state.iteration} is not finite ({parts} on this rank)")
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()

@@ -6,6 +6,7 @@ from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import EvalLoader
 from raystudy.evaluation.coco import CocoEvaluator
 from raystudy.evaluation.losses import validation_losses
+from raystudy.evaluation.matches import Matches
 from raystudy.spec.trial import TrialSpec
 from raystudy.training import collectives
 from raystudy.training.loop import autocast
@@ -42,6 +43,10 @@ class Validator:
             metrics = self._evaluator.evaluate([item for part in gathered for item in part])
         found: dict[str, float] = collectives.broadcast_object(metrics)
         return {**losses, **found, "num_images": self._num_images}
+
+    def matches(self) -> dict[str, Matches]:
+        """The last validation's matches of detections and objects, by kind; on rank 0 only."""
+        return self._evaluator.matches()
 
     def _detect(self, state: TrainState) -> list[dict[str, object]]:
         self._evaluator.reset()

@@ -1,0 +1,210 @@
+"""Segments through the storage, without Ray: killed, resumed, forked, extended, diverged."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raystudy.cluster.ledger import pending_segments, read_trial, settle
+from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.worker import run_segment
+from raystudy.records import Row, TrialState, check_rows
+from raystudy.spec.plan import Plan, make_plan
+from raystudy.spec.trial import TrialSpec
+from raystudy.store import Store
+from tests.tiny_trials import results, settings, tiny_trial
+
+TRIALS = [tiny_trial(total=6), tiny_trial(total=10)]  # fork at 2 and at 6
+
+
+class KilledError(Exception):
+    """Stands for SIGKILL: nothing after it runs."""
+
+
+class FakeRun:
+    """Counts reports; dies at the given one."""
+
+    def __init__(self, die_at: int | None = None) -> None:
+        self.reports: list[dict[str, Any]] = []
+        self._die_at = die_at
+
+    def report(self, progress: dict[str, Any]) -> None:
+        self.reports.append(progress)
+        if progress["iteration"] == self._die_at:
+            raise KilledError
+
+
+def _run(plan: Plan, storage: Path) -> RunSettings:
+    given = settings(storage)
+    for segment in plan.segments:
+        run_segment(segment, given, FakeRun())
+    return given
+
+
+def _rows(plan: Plan, trial: TrialSpec, given: RunSettings) -> list[Row]:
+    store = Store.open(given.storage)
+    return store.trial_rows(read_trial(store, plan, trial.trial_id))
+
+
+def _final_state(plan: Plan, trial: TrialSpec, given: RunSettings) -> dict[str, Any]:
+    last = plan.paths[trial.trial_id][-1]
+    folder = Store.open(given.storage).segment(last.segment_id).load(last.end)
+    content: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+    return content
+
+
+def _flat(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    momentum = {f"momentum.{k}": v["momentum_buffer"] for k, v in state["optimizer"]["state"].items()}
+    return {**state["model"], **momentum}
+
+
+@pytest.fixture(scope="module")
+def naive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, RunSettings]:
+    plan = make_plan(TRIALS, share=False)
+    return plan, _run(plan, tmp_path_factory.mktemp("naive") / "s")
+
+
+def test_shared_trunks_give_every_trial_the_bits_that_it_has_alone(
+    naive: tuple[Plan, RunSettings], tmp_path: Path
+) -> None:
+    plan = make_plan(TRIALS)
+    given = _run(plan, tmp_path / "s")
+    assert plan.shared_iterations == 14
+    for trial in TRIALS:
+        shared, alone = _rows(plan, trial, given), _rows(naive[0], trial, naive[1])
+        check_rows(shared, start=0, end=trial.schedule.total, eval_interval=2, log_interval=2)
+        assert results(shared, but=("segment_id",)) == results(alone, but=("segment_id",))
+        one, other = _flat(_final_state(plan, trial, given)), _flat(_final_state(naive[0], trial, naive[1]))
+        assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_a_killed_segment_goes_on_and_ends_with_the_same_bits(naive: tuple[Plan, RunSettings], tmp_path: Path) -> None:
+    plan, given = make_plan(TRIALS, share=False), settings(tmp_path / "s")
+    segment = plan.segments[1]
+    for die_at in (2, 6):
+        with pytest.raises(KilledError):
+            run_segment(segment, given, FakeRun(die_at))
+    assert Store.open(given.storage).segment(segment.segment_id).result() is None
+    last = FakeRun()
+    run_segment(segment, given, last)
+    assert [report["iteration"] for report in last.reports] == [8, 10]  # nothing committed is trained again
+    assert results(_rows(plan, TRIALS[1], given)) == results(_rows(naive[0], TRIALS[1], naive[1]))
+
+
+def test_a_finished_segment_reports_its_last_row_and_trains_nothing(naive: tuple[Plan, RunSettings]) -> None:
+    plan, given = naive
+    run = FakeRun()
+    run_segment(plan.segments[0], given, run)
+    assert [report["iteration"] for report in run.reports] == [6]
+    assert Store.open(given.storage).segment(plan.segments[0].segment_id).newest_attempt() == 1
+
+
+def test_a_corrupt_checkpoint_costs_its_iterations_and_nothing_else(
+    naive: tuple[Plan, RunSettings], tmp_path: Path
+) -> None:
+    plan, given = make_plan(TRIALS, share=False), settings(tmp_path / "s")
+    segment = plan.segments[1]
+    with pytest.raises(KilledError):
+        run_segment(segment, given, FakeRun(6))
+    kept = Store.open(given.storage).segment(segment.segment_id)
+    (kept.path / "checkpoints" / "6" / "state.pt").write_bytes(b"torn")
+    run_segment(segment, given, FakeRun())
+    assert results(_rows(plan, TRIALS[1], given)) == results(_rows(naive[0], TRIALS[1], naive[1]))
+
+
+def test_a_branch_whose_fork_checkpoint_is_gone_starts_from_the_one_before(
+    naive: tuple[Plan, RunSettings], tmp_path: Path
+) -> None:
+    plan, given = make_plan(TRIALS), settings(tmp_path / "s")
+    trunk, *branches = plan.segments
+    run_segment(trunk, given, FakeRun())
+    kept = Store.open(given.storage).segment(trunk.segment_id)
+    (kept.path / "checkpoints" / "6" / "state.pt").write_bytes(b"torn")
+    for branch in branches:
+        run_segment(branch, given, FakeRun())
+    for trial in TRIALS:
+        shared, alone = _rows(plan, trial, given), _rows(naive[0], trial, naive[1])
+        assert results(shared, but=("segment_id",)) == results(alone, but=("segment_id",))
+
+
+def test_a_longer_study_extends_the_trunk_of_a_shorter_one(naive: tuple[Plan, RunSettings], tmp_path: Path) -> None:
+    short = make_plan([tiny_trial(total=6), tiny_trial(total=8)])
+    given = _run(short, tmp_path / "s")
+    store = Store.open(given.storage)
+    settle(store, short)
+    longer = make_plan([*short.trials.values(), TRIALS[1]])
+    pending = pending_segments(store, longer)
+    assert [(segment.kind, segment.end) for segment in pending] == [("trunk", 6), ("branch", 10)]
+    reports = []
+    for segment in pending:
+        run = FakeRun()
+        run_segment(segment, given, run)
+        reports += [report["iteration"] for report in run.reports]
+    assert reports == [6, 8, 10]
+    shared, alone = _rows(longer, TRIALS[1], given), _rows(naive[0], TRIALS[1], naive[1])
+    assert results(shared, but=("segment_id",)) == results(alone, but=("segment_id",))
+
+
+def test_the_ledger_tells_waiting_running_and_complete(tmp_path: Path) -> None:
+    plan, given = make_plan(TRIALS), settings(tmp_path / "s")
+    store = Store.open(given.storage)
+    short, long = (trial.trial_id for trial in TRIALS)
+    assert read_trial(store, plan, short).state == TrialState.WAITING
+    trunk, branch, _ = plan.segments
+    with pytest.raises(KilledError):
+        run_segment(trunk, given, FakeRun(4))
+    assert (read_trial(store, plan, long).state, read_trial(store, plan, long).iteration) == (TrialState.RUNNING, 4)
+    run_segment(trunk, given, FakeRun())
+    run_segment(branch, given, FakeRun())
+    records = settle(store, plan)
+    assert (records[short].state, records[long].state) == (TrialState.COMPLETE, TrialState.WAITING)
+    assert records[short].metrics.keys() >= {"box_ap", "mask_ap"}
+    assert store.read_trial(short) == records[short]
+    assert [segment.segment_id for segment in pending_segments(store, plan)] == [plan.segments[2].segment_id]
+
+
+def test_divergence_is_kept_as_a_result_and_only_later_branches_fall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raystudy.errors import DivergedError
+    from raystudy.training import loop
+
+    plan, given = make_plan(TRIALS), settings(tmp_path / "s")
+    real = loop._forward_backward
+
+    def diverges(state: Any, batch: Any, spec: Any) -> Any:
+        if state.iteration == 5:
+            raise DivergedError("the loss of iteration 5 is not finite")
+        return real(state, batch, spec)
+
+    monkeypatch.setattr(loop, "_forward_backward", diverges)
+    trunk, short_branch, _ = plan.segments
+    run_segment(trunk, given, FakeRun())
+    monkeypatch.setattr(loop, "_forward_backward", real)
+    run_segment(short_branch, given, FakeRun())
+    store = Store.open(given.storage)
+    records = settle(store, plan)
+    short, long = (records[trial.trial_id] for trial in TRIALS)
+    assert short.state == TrialState.COMPLETE
+    assert long.state == TrialState.DIVERGED
+    assert "its trunk" in long.error
+    assert "iteration 5 is not finite" in long.error
+    assert store.segment(trunk.segment_id).rows()[-1].iteration == 4
+
+
+def test_an_accelerator_out_of_memory_names_batch_and_size_and_is_not_retried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from raystudy.training import loop
+
+    plan, given = make_plan(TRIALS[:1]), settings(tmp_path / "s")
+
+    def runs_out(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "_forward_backward", runs_out)
+    run_segment(plan.segments[0], given, FakeRun())  # does not raise: Tune must not try again
+    record = settle(Store.open(given.storage), plan)[TRIALS[0].trial_id]
+    assert record.state == TrialState.FAILED
+    assert "no memory for 2 images of 64 x 64 pixels" in record.error
