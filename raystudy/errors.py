@@ -1,17 +1,18 @@
 """What can go wrong, as one tree.
 
-    RaystudyError                 everything that we raise on purpose; printed without a traceback
-    ├── SpecError                 a study, trial or option that cannot be: all problems at once
-    ├── DataError                 annotations or pictures that cannot be used: all problems at once
-    ├── WeightsError              a weights file that does not fit the model
-    ├── StorageError              a storage that is not ours, or cannot be written
-    │   ├── CorruptCheckpointError    a checkpoint whose checksums do not hold
-    │   ├── FencedError               a newer attempt owns this segment; this one must stop
-    │   └── RowsError                 rows with a hole, a duplicate or a foreign schema version
-    ├── ClusterError              the cluster can never run what is asked
-    └── TrainingError             a segment that cannot go on; not retried
-        ├── DivergedError             a non-finite loss: a result, not a fault
-        └── DeviceMemoryError         the accelerator's memory does not hold the batch
+RaystudyError                 everything that we raise on purpose; printed without a traceback
+├── SpecError                 a study, trial or option that cannot be: all problems at once
+├── DataError                 annotations or pictures that cannot be used: all problems at once
+├── WeightsError              a weights file that does not fit the model
+├── StorageError              a storage that is not ours, or cannot be written
+│   ├── CorruptCheckpointError    a checkpoint whose checksums do not hold
+│   ├── FencedError               a newer attempt owns this segment; this one must stop
+│   └── RowsError                 rows with a hole, a duplicate or a foreign schema version
+├── ClusterError              the cluster can never run what is asked
+├── TrackingError             runs that could not be uploaded; nothing in storage is touched
+└── TrainingError             a segment that cannot go on; not retried
+    ├── DivergedError             a non-finite loss: a result, not a fault
+    └── DeviceMemoryError         the accelerator's memory does not hold the batch
 """
 
 from collections.abc import Iterable
@@ -68,6 +69,10 @@ class RowsError(StorageError):
 
 class ClusterError(RaystudyError):
     """The cluster can never run what is asked of it."""
+
+
+class TrackingError(RaystudyError):
+    """Runs that could not be uploaded to where people look at them. Training never raises it."""
 
 
 class TrainingError(RaystudyError):

@@ -27,7 +27,7 @@ def schedule(label: str, total: int) -> ScheduleSpec:
     return ScheduleSpec(total=total, drops=(Drop(before_end=10),), warmup_iterations=0, label=label)
 
 
-def study_of_two_schedules() -> tuple[StudySpec, Plan]:
+def study_of_two_schedules() -> tuple[Plan, dict[str, TrackedRun]]:
     """1x drops at 10 and ends at 20, 2x drops at 30 and ends at 40: a trunk of 30 iterations and two branches."""
     base = TrialSpec(schedule=schedule("1x", 20), eval_interval=10, log_interval=5, workers=1)
     axis = Axis(
@@ -35,7 +35,8 @@ def study_of_two_schedules() -> tuple[StudySpec, Plan]:
         levels=tuple(Level(name=f"{k}x", overrides={"schedule": schedule(f"{k}x", 20 * k)}) for k in (1, 2)),
     )
     study = StudySpec(name="two-schedules", base=base, axes=(axis,))
-    return study, make_plan(study.trials())
+    plan = make_plan(study.trials())
+    return plan, tracked_runs(study.name, plan, {trial.trial_id: names for names, trial in study.cells()})
 
 
 def rows_of(segment_id: str, iterations: Iterable[int]) -> list[Row]:
@@ -59,11 +60,10 @@ def rows_of(segment_id: str, iterations: Iterable[int]) -> list[Row]:
 
 def branch_of_2x() -> tuple[TrackedRun, list[Row]]:
     """The run of the 2x trial with the rows of its whole curve, trunk first."""
-    study, plan = study_of_two_schedules()
+    plan, runs = study_of_two_schedules()
     trial_id = next(trial for trial, spec in plan.trials.items() if spec.schedule.total == 40)
     trunk, own = plan.paths[trial_id]
-    run = tracked_runs(study, plan)[own.segment_id]
-    return run, rows_of(trunk.segment_id, range(5, 31, 5)) + rows_of(own.segment_id, range(35, 41, 5))
+    return runs[own.segment_id], rows_of(trunk.segment_id, range(5, 31, 5)) + rows_of(own.segment_id, range(35, 41, 5))
 
 
 def fragments(folder: Path, run: TrackedRun) -> list[Path]:
@@ -113,8 +113,7 @@ def test_the_trunks_part_of_a_trial_is_marked() -> None:
 
 
 def test_every_segment_feeds_one_run_and_every_trial_has_one() -> None:
-    study, plan = study_of_two_schedules()
-    runs = tracked_runs(study, plan)
+    plan, runs = study_of_two_schedules()
     assert set(runs) == {segment.segment_id for segment in plan.segments}
     assert {run.run_id for run in runs.values() if run.job_type == "trial"} == set(plan.trials)
     (trunk,) = [run for run in runs.values() if run.job_type == "trunk"]
@@ -132,14 +131,14 @@ def test_every_segment_feeds_one_run_and_every_trial_has_one() -> None:
 
 
 def test_the_rows_before_the_fork_are_read_from_the_trunk(tmp_path: Path) -> None:
-    study, plan = study_of_two_schedules()
+    plan, runs = study_of_two_schedules()
     store = Store.open(tmp_path / "storage", create=True)
     trial_id = next(trial for trial, spec in plan.trials.items() if spec.schedule.total == 20)
     trunk, own = plan.paths[trial_id]
     kept = store.segment(trunk.segment_id)
     rows = rows_of(trunk.segment_id, range(5, 31, 5))
     kept.finish(kept.begin_attempt(), {"state": "complete", "iteration": 30}, rows)
-    found = earlier_rows(store, tracked_runs(study, plan)[own.segment_id])
+    found = earlier_rows(store, runs[own.segment_id])
     assert [repr(row) for row in found] == [repr(row) for row in rows if row.iteration <= 10]  # nan is not nan
 
 
@@ -219,8 +218,8 @@ def test_a_diverged_run_ends_as_failed_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_two_runs_one_after_the_other_in_one_process_stay_apart(tmp_path: Path) -> None:
-    study, plan = study_of_two_schedules()
-    for segment_id, run in tracked_runs(study, plan).items():
+    _, runs = study_of_two_schedules()
+    for segment_id, run in runs.items():
         rows = rows_of(segment_id, [10])
         tracker = open_tracker(offline(tmp_path), run)
         tracker.log(rows)
