@@ -5,7 +5,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from raystudy.cluster.ledger import pending_segments
 from raystudy.cluster.preflight import preflight
@@ -52,8 +52,9 @@ def run(study: StudySpec, settings: RunSettings, *, share: bool = True) -> Outco
     plan = make_plan(study.trials(), share=share)
     preflight(plan, settings)
     store = Store.open(settings.storage, create=True)
-    store.write_study(study.name, study_record(study, plan))
-    tracked = tracked_runs(study, plan) if settings.tracking is not None else {}
+    record = study_record(study, plan)
+    store.write_study(study.name, record)
+    tracked = tracked_runs(study.name, plan, record["levels"]) if settings.tracking is not None else {}
     console = make_console()
     if pending_segments(store, plan):
         with LiveView(store, plan, console):
@@ -112,7 +113,7 @@ def with_workers(study: StudySpec, workers: int) -> StudySpec:
     return dataclasses.replace(study, base=base)
 
 
-def default_device() -> str:
+def default_device() -> Literal["cpu", "cuda"]:
     """``cuda`` where this machine has a GPU, else ``cpu``; does not load torch."""
     has_gpu = Path("/proc/driver/nvidia/version").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
     return "cuda" if has_gpu else "cpu"

@@ -3,7 +3,7 @@
 import os
 
 from raystudy.cluster.settings import RunSettings
-from raystudy.errors import DataError, RaystudyError, SpecError, StorageError
+from raystudy.errors import SpecError, StorageError
 from raystudy.spec.data import DataSpec
 from raystudy.spec.plan import Plan
 from raystudy.store import Store
@@ -17,8 +17,8 @@ def preflight(plan: Plan, settings: RunSettings) -> None:
     """
     problems = _storage_problems(settings) + _resource_problems(plan, settings) + _weights_problems(plan)
     problems += settings.tracking.problems() if settings.tracking is not None else []
-    for data in dict.fromkeys(_without_subset(trial.data) for trial in plan.trials.values()):
-        problems += _data_problems(data)
+    for data, needs_masks in dict.fromkeys((t.data, t.model.mask_head is not None) for t in plan.trials.values()):
+        problems += [problem for problem in _data_problems(data, needs_masks) if problem not in problems]
     if problems:
         raise SpecError(problems)
 
@@ -63,23 +63,10 @@ def _weights_problems(plan: Plan) -> list[str]:
     return problems
 
 
-def _data_problems(data: DataSpec) -> list[str]:
+def _data_problems(data: DataSpec, needs_masks: bool) -> list[str]:
     """Reads every annotation of both splits and a sample of the pictures; shapes are ours and need no check."""
     if data.format == "shapes":
         return []
-    from raystudy.data.checks import check_annotations
-    from raystudy.data.splits import split_paths
+    from raystudy.data import preflight as data_preflight
 
-    problems: list[str] = []
-    for split in ("train", "val"):
-        try:
-            problems += check_annotations(*split_paths(data, split))  # type: ignore[arg-type]
-        except (DataError, RaystudyError) as error:
-            problems += [str(error)]
-    return problems
-
-
-def _without_subset(data: DataSpec) -> DataSpec:
-    import dataclasses
-
-    return dataclasses.replace(data, fraction=1.0, num_images=None, subset_seed=0)
+    return data_preflight.preflight(data, needs_masks=needs_masks)

@@ -62,13 +62,13 @@ def gather_objects(obj: T) -> list[T]:
     return gathered or []  # type: ignore[return-value]
 
 
-def broadcast_object(obj: T) -> T:
+def broadcast_object(obj: T | None) -> T:
     """Rank 0's object, on every worker. What the others pass is not looked at."""
-    if not is_distributed():
-        return obj
     box = [obj]
+    if not is_distributed():
+        return box[0]  # type: ignore[return-value]
     dist.broadcast_object_list(box, src=0, device=_device())
-    return box[0]
+    return box[0]  # type: ignore[return-value]
 
 
 def barrier() -> None:

@@ -84,7 +84,7 @@ def _forward_backward(state: TrainState, batch: Batch, spec: TrialSpec) -> dict[
         parts = ", ".join(f"{name} {float(value.detach()):g}" for name, value in losses.items())
         raise DivergedError(f"the loss of iteration {state.iteration} is not finite ({parts} on this rank)")
     state.optimizer.zero_grad(set_to_none=True)
-    total.backward()
+    total.backward()  # type: ignore[no-untyped-call]
     return losses
 
 
