@@ -29,7 +29,7 @@ def factors(spec: Mapping[str, Any], unit: int) -> dict[str, Any]:
         "total": total,
         "units": total / unit,
         "first_drop": total - max((d["before_end"] for d in schedule["drops"]), default=0),
-        "data": f"{num_images} images" if num_images is not None else f"{fraction:.4g} of the data",
+        "data": _data_label(num_images, fraction),
         "fraction": fraction,
         "train_images": _train_images(data, num_images, fraction),
         "seed": int(spec.get("seed", 0)),
@@ -55,6 +55,12 @@ def setting_label(setting: Mapping[str, Any], constant: Iterable[str] = ()) -> s
     skip = set(constant)
     parts = [str(setting[name]) for name in SETTING if name not in skip and setting[name]]
     return ", ".join(parts) or "all trials"
+
+
+def _data_label(num_images: int | None, fraction: float) -> str:
+    if num_images is not None:
+        return f"{num_images:,} images"
+    return "all images" if fraction == 1 else f"{100 * fraction:.4g}% of the images"
 
 
 def _train_images(data: Mapping[str, Any], num_images: int | None, fraction: float) -> float:

@@ -1,7 +1,7 @@
 """When training from scratch catches up, and at which data size it breaks down."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,19 @@ def delta(draws: Draws, total: int) -> Interval:
 
 def delta_to_best(draws: Draws, total: int) -> Interval:
     """Random at one schedule minus pre-trained at its best one, which each draw chooses anew."""
-    return draws.interval(lambda ap: ap["random", total] - best(ap, "pretrained"))
+    return draws.interval(_to_best(total))
+
+
+def images_alone(draws: Draws, total: int) -> float:
+    """Half of the interval of ``delta_to_best`` that the validation pictures alone leave, AP."""
+    return draws.image_half_width(_to_best(total))
+
+
+def _to_best(total: int) -> Callable[[Mapping[Cell, Floats]], Floats]:
+    def statistic(ap: Mapping[Cell, Floats]) -> Floats:
+        return ap["random", total] - best(ap, "pretrained")
+
+    return statistic
 
 
 def delta_of_bests(draws: Draws) -> Interval:

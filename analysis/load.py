@@ -45,7 +45,7 @@ class StudyTable:
     """
 
     segments: pd.DataFrame
-    """Every segment once, indexed by ``segment_id``: ``start``, ``end`` (iterations, so far) and ``wall_time_s``."""
+    """Every segment once, indexed by ``segment_id``: ``start``, ``end`` (iterations, so far), time, ``workers``."""
 
     records: Mapping[str, TrialRecord]
     specs: Mapping[str, dict[str, Any]]
@@ -210,8 +210,9 @@ def _segments_table(records: Mapping[str, TrialRecord], tables: Mapping[str, pa.
         last = table.slice(max(0, table.num_rows - 1)).to_pylist()
         wall = np.nanmax([0.0, *table.column("wall_time_s").to_pylist()])
         end = last[0]["iteration"] if last else starts[segment_id]
-        lines.append({"segment_id": segment_id, "start": starts[segment_id], "end": end, "wall_time_s": float(wall)})
-    columns = ["segment_id", "start", "end", "wall_time_s"]
+        workers = last[0]["workers"] if last else 1
+        lines.append((segment_id, starts[segment_id], end, float(wall), workers))
+    columns = ["segment_id", "start", "end", "wall_time_s", "workers"]
     return pd.DataFrame(lines, columns=columns).set_index("segment_id")
 
 

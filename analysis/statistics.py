@@ -25,7 +25,7 @@ Cell = tuple[str, int]
 
 Floats = NDArray[np.float64]
 
-NUM_DRAWS = 2000
+NUM_DRAWS = 1000
 LEVEL = 0.95
 """Of every interval."""
 
@@ -66,6 +66,9 @@ class Draws:
     draws: Mapping[Cell, Floats]
     """Shape (NUM_DRAWS,) each; constant when nothing is known of chance."""
 
+    image_draws: Mapping[Cell, Floats]
+    """The same with the chance of the pictures alone."""
+
     has_images: bool
     """Whether the draws hold the chance of the pictures."""
 
@@ -81,9 +84,12 @@ class Draws:
         value = float(statistic({cell: np.array([ap]) for cell, ap in self.observed.items()})[0])
         if not (self.has_images or self.has_seeds):
             return Interval(value)
-        tail = 100 * (1 - LEVEL) / 2
-        low, high = np.percentile(statistic(self.draws), [tail, 100 - tail])
-        return Interval(value, float(low), float(high))
+        return Interval(value, *_bounds(statistic(self.draws)))
+
+    def image_half_width(self, statistic: Callable[[Mapping[Cell, Floats]], Floats]) -> float:
+        """Half of the interval that the pictures alone leave, which no number of seeds can make narrower."""
+        low, high = _bounds(statistic(self.image_draws))
+        return (high - low) / 2
 
     def totals(self, init: str) -> list[int]:
         """The schedules of an init, shortest first."""
@@ -108,18 +114,24 @@ def make_draws(
     """
     has_images = by_images is not None and all(set(by_images.get(c, {})) >= set(s) for c, s in values.items())
     seed_part = _seed_deviations(values, num_draws, np.random.default_rng(seed))
-    draws = {}
+    image_draws: dict[Cell, Floats] = {}
     for cell, by_seed in values.items():
-        base: Floats = np.full(num_draws, _mean(by_seed))
+        image_draws[cell] = np.full(num_draws, _mean(by_seed))
         if has_images and by_images is not None:
-            base = np.mean([by_images[cell][s] for s in by_seed], axis=0)
-        draws[cell] = base + seed_part[cell]
+            image_draws[cell] = np.mean([by_images[cell][s] for s in by_seed], axis=0)
     return Draws(
         observed={cell: _mean(by_seed) for cell, by_seed in values.items()},
-        draws=draws,
+        draws={cell: drawn + seed_part[cell] for cell, drawn in image_draws.items()},
+        image_draws=image_draws,
         has_images=has_images,
         num_seeds={cell: len(by_seed) for cell, by_seed in values.items()},
     )
+
+
+def _bounds(drawn: Floats) -> tuple[float, float]:
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def _seed_deviations(

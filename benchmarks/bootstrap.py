@@ -12,12 +12,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+from coco_reference import cocoeval_ap, stored_matches
+from simulated_detections import detect, ground_truth, resampled
 
 from analysis.bootstrap import average_precision, draw_images, summary
-from benchmarks.coco_reference import cocoeval_ap, stored_matches
-from benchmarks.simulated_detections import detect, ground_truth, resampled
 
 LIMIT_S = 60.0
 DRAWS = 1000

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from analysis.bootstrap import StoredMatches, read_matches
-from raystudy.evaluation.matches import Ints
+from raystudy.evaluation.matches import Ints, Matches
 from raystudy.evaluation.matching import Found, Objects, match
 
 Json = dict[str, Any]
@@ -36,11 +36,12 @@ def cocoeval_ap(truth: Json, found: list[Json]) -> NDArray[np.float64]:
 def stored_matches(truth: Json, found: list[Json], folder: Path) -> StoredMatches:
     """The matches of all pictures, written as an evaluation writes them and read back as the analysis does."""
     path = folder / "matches.npz"
-    _match(truth, found).save(path)
+    all_matches(truth, found).save(path)
     return read_matches(path.read_bytes(), path.name)
 
 
-def _match(truth: Json, found: list[Json]) -> Any:
+def all_matches(truth: Json, found: list[Json]) -> Matches:
+    """The matches of all pictures, by the project's own matcher."""
     annotations = sorted(truth["annotations"], key=lambda one: (one["category_id"], one["image_id"]))
     boxes = np.array([one["bbox"] for one in found]).reshape(-1, 4)
     truth_boxes = np.array([one["bbox"] for one in annotations]).reshape(-1, 4)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from analysis.crossover import break_even, crossovers, delta, delta_of_bests
-from analysis.statistics import Cell, Interval, make_draws
+from analysis.statistics import NUM_DRAWS, Cell, Interval, make_draws
 
 PAPER_R50 = {
     "random": {180: 36.8, 270: 39.5, 360: 40.6, 450: 40.7, 540: 41.3},
@@ -72,7 +72,7 @@ def test_the_best_schedule_is_chosen_in_each_draw() -> None:
     """Two equal schedules: the expected best of two noisy ones lies above either, and the interval must show it."""
     rng = np.random.default_rng(0)
     values = {("pretrained", 1): {0: 40.0}, ("pretrained", 2): {0: 40.0}, ("random", 1): {0: 40.0}}
-    images = {cell: {0: 40.0 + rng.normal(0, 1, 2000)} for cell in values}
+    images = {cell: {0: 40.0 + rng.normal(0, 1, NUM_DRAWS)} for cell in values}
     found = delta_of_bests(make_draws(values, images))
     assert found.value == 0.0
     assert (found.low + found.high) / 2 < -0.3
@@ -81,14 +81,14 @@ def test_the_best_schedule_is_chosen_in_each_draw() -> None:
 def test_images_and_seeds_add_up() -> None:
     rng = np.random.default_rng(0)
     values = {("random", 1): {0: 39.0, 1: 40.0, 2: 41.0}, ("pretrained", 1): {0: 39.5, 1: 40.0, 2: 40.5}}
-    images = {cell: {s: ap + rng.normal(0, 2, 2000) for s, ap in by_seed.items()} for cell, by_seed in values.items()}
+    images = {c: {s: ap + rng.normal(0, 2, NUM_DRAWS) for s, ap in by_seed.items()} for c, by_seed in values.items()}
     seeds_only, both = delta(make_draws(values), 1), delta(make_draws(values, images), 1)
     assert both.high - both.low > seeds_only.high - seeds_only.low
 
 
 def test_images_of_only_some_trials_are_left_out_for_all() -> None:
     values = {("random", 1): {0: 39.0}, ("pretrained", 1): {0: 39.5}}
-    draws = make_draws(values, {("random", 1): {0: np.full(2000, 39.0)}})
+    draws = make_draws(values, {("random", 1): {0: np.full(NUM_DRAWS, 39.0)}})
     assert not draws.has_images
     assert not delta(draws, 1).is_known
 

@@ -1,0 +1,276 @@
+"""Every table of the report, from the evidence."""
+
+import math
+
+import pandas as pd
+
+from analysis.arms import SETTING
+from analysis.convergence import leaps
+from analysis.cost import Cost, study_cost, trial_hours
+from analysis.crossover import DEFAULT_TOLERANCE, BreakEven, break_even
+from analysis.evidence import SettingEvidence
+from analysis.exposure import exposure_lines
+from analysis.load import StudyTable
+from analysis.overfitting import BreakDown, break_down, overfitting_table
+from analysis.paper import ARMS, beside
+from analysis.statistics import Interval
+from analysis.tables import Table, big, bounds, mean_spread, number, signed
+from analysis.verdict import duration
+
+NAMES = {"random": "random", "pretrained": "pre-trained"}
+
+
+def final_table(found: list[SettingEvidence]) -> Table:
+    """Final AP per init and schedule with the difference and its interval: Table 1 of the paper for this study."""
+    lines = []
+    for one in found:
+        for line in one.lines:
+            random, pretrained = line.random, line.pretrained
+            mask = one.mask_deltas.get(line.total)
+            seeds = [len(arm.values) if arm else 0 for arm in (random, pretrained)]
+            lines.append(
+                (
+                    *((one.label,) if len(found) > 1 else ()),
+                    line.schedule,
+                    mean_spread(random.mean, random.spread) if random else "–",
+                    mean_spread(pretrained.mean, pretrained.spread) if pretrained else "–",
+                    signed(line.delta),
+                    bounds(one.deltas.get(line.total)),
+                    number(random.mask_mean) if random else "–",
+                    number(pretrained.mask_mean) if pretrained else "–",
+                    signed(mask.value) if mask else "–",
+                    str(seeds[0]) if seeds[0] == seeds[1] else f"{seeds[0]} / {seeds[1]}",
+                )
+            )
+    setting = ("setting",) if len(found) > 1 else ()
+    names = ("schedule", "random", "pre-trained", "Δ box AP", "95% CI", "random mask", "pre-trained mask", "Δ mask AP")
+    note = "AP in percent at the end of each schedule, mean ± standard deviation over seeds. Δ is random − pre-trained."
+    return Table("final", "Final AP per init and schedule", (*setting, *names, "seeds"), lines, note)
+
+
+def crossover_table(found: list[SettingEvidence]) -> Table:
+    """The crossover for several tolerances."""
+    lines = []
+    for one in found:
+        names = {line.total: line.schedule for line in one.lines}
+        for cross in one.crossovers:
+            when = names.get(cross.total, "not here") if cross.total is not None else "not within these schedules"
+            share = "–" if math.isnan(cross.share) else f"{100 * cross.share:.0f}%"
+            setting = (one.label,) if len(found) > 1 else ()
+            lines.append((*setting, f"{cross.tolerance:g} AP", when, share))
+    header = (*(("setting",) if len(found) > 1 else ()), "δ", "caught up at", "draws level at the longest")
+    note = (
+        "The shortest schedule at which the lower bound of random − pre-trained's best is above −δ; pre-trained's best "
+        "schedule is chosen anew in each draw. Without an interval the measured numbers are compared."
+    )
+    return Table("crossover", "When random init catches up", header, lines, note)
+
+
+def reach_table(found: list[SettingEvidence]) -> Table:
+    """Iterations and images to reach an AP."""
+    lines = []
+    for one in found:
+        for line in one.reach:
+            its, images = line.iterations, line.images
+            cells = [number(its.get(init, math.nan), 0) for init in NAMES]
+            cells += [number(images.get(init, math.nan), 0) for init in NAMES]
+            ratio = "–" if math.isnan(line.ratio) else f"{line.ratio:.1f}×"
+            lines.append((*((one.label,) if len(found) > 1 else ()), number(line.ap), *cells, ratio))
+    header = (*(("setting",) if len(found) > 1 else ()), "box AP", "random, iterations", "pre-trained, iterations")
+    header = (*header, "random, images", "pre-trained, images", "ratio")
+    note = (
+        "First evaluation at or above that AP, by whichever schedule gets there first, mean over seeds; a dash when a "
+        "seed does not. The targets are 25, 50, 75, 90 and 100% of pre-trained's best. Pre-training itself not counted."
+    )
+    return Table("reach", "What it takes to reach an AP", header, lines, note)
+
+
+def leap_table(study: StudyTable) -> Table:
+    """The leap of AP at each drop of the learning rate, mean over seeds and settings."""
+    table = leaps(study) if "box_ap" in study.rows else pd.DataFrame()
+    lines = []
+    if len(table):
+        table["number"] = table.groupby("trial_id", observed=True).cumcount() + 1
+        for (init, number_, schedule), part in table.groupby(["init", "number", "schedule"], sort=False):
+            which = {1: "first", 2: "second"}.get(int(str(number_)), f"{number_}th")
+            means = [number(float(part[name].mean())) for name in ("before", "after")]
+            lines.append((NAMES[str(init)], str(schedule), which, *means, signed(float(part["leap"].mean()))))
+    note = "Box AP at the last evaluation up to the drop and at the next one; mean over seeds and settings."
+    header = ("init", "schedule", "drop", "before", "after", "leap")
+    return Table("leaps", "The leap at each drop of the learning rate", header, lines, note)
+
+
+def overfitting_lines(study: StudyTable) -> Table:
+    """Training against validation per init, schedule and data size; mean over seeds."""
+    table = overfitting_table(study)
+    lines = []
+    keys = ["backbone", "norm", "data", "other", "init", "total", "schedule"]
+    for key, part in table[table["state"] == "complete"].groupby(keys, sort=False, observed=True):
+        values = [number(float(part[name].mean()), 2) for name in ("train_loss", "val_loss", "gap")]
+        low = f"{number(float(part['val_loss_min'].mean()), 2)} at {part['val_loss_min_at'].mean():,.0f}"
+        peak = f"{number(float(part['ap_peak'].mean()))} at {part['ap_peak_at'].mean():,.0f}"
+        share = int(part["is_overfitting"].sum())
+        lines.append(
+            (
+                f"{NAMES[str(key[4])]}, {key[6]}" + (f", {key[2]}" if study.trials["data"].nunique() > 1 else ""),
+                *values,
+                low,
+                number(float(part["ap"].mean())),
+                peak,
+                f"yes ({share} of {len(part)})" if share else "no",
+            )
+        )
+    header = ("trial", "training loss", "validation loss", "gap", "lowest validation loss", "box AP", "peak AP")
+    note = (
+        "At the end of training, mean over seeds; training loss is the mean of the last three rows. Over-fits: the "
+        "validation loss ends at least 5% above its lowest while the training loss went on falling."
+    )
+    return Table("overfitting", "Training against validation", (*header, "over-fits"), lines, note)
+
+
+def exposure_table(study: StudyTable) -> Table:
+    """What each arm has seen, with pre-training."""
+    lines = []
+    for line in exposure_lines(study, SETTING):
+        cells = []
+        for kind in ("images", "instances", "pixels_nominal", "pixels_measured"):
+            text = big(line.sum(kind))
+            share = line.pretraining.get(kind, 0.0) / line.sum(kind) if line.sum(kind) else 0.0
+            cells.append(f"{text} ({100 * share:.0f}% before)" if share else text + ("" if line.is_told else " + ?"))
+        setting = (line.setting[2],) if study.trials["data"].nunique() > 1 else ()
+        lines.append((f"{NAMES[line.init]}, {line.schedule}", *setting, *cells))
+    setting = ("data",) if study.trials["data"].nunique() > 1 else ()
+    header = ("arm", *setting, "images", "instances", "pixels, 800×1333 each", "pixels, as fed")
+    note = (
+        "Totals of one trial trained alone, with its pre-training; in brackets the share that pre-training had seen. "
+        "A question mark: the provenance of the weights does not tell. Nominal pixels count 800×1333 an image as the "
+        "paper does, and for pre-training what it was fed."
+    )
+    return Table("exposure", "What each arm has seen", header, lines, note)
+
+
+def cost_table(study: StudyTable, cost: Cost) -> Table:
+    """Device-hours of each arm as if trained alone, with pre-training's share counted and not."""
+    hours = trial_hours(study)
+    trials = study.trials.assign(hours=hours.reindex(study.trials.index))
+    lines = []
+    for key, part in trials[trials["state"] == "complete"].groupby(["init", "total", "schedule"], sort=False):
+        init, total, schedule = map(str, key)
+        own = float(part["hours"].mean())
+        before = [cost.pretraining_hours.get(str(w), math.nan) for w in part["weights_id"]]
+        with_before = own + sum(before) / len(before) if init == "pretrained" else own
+        counted = duration(with_before) if not math.isnan(with_before) else "not told"
+        lines.append((f"{NAMES[init]}, {schedule}", f"{int(total):,}", duration(own), counted))
+    header = ("arm", "iterations", "device time", "with pre-training")
+    note = (
+        f"One trial trained alone, mean over seeds. Together all trials trained {cost.iterations:,} iterations; "
+        f"without shared trunks it would have been {cost.naive_iterations:,} ({100 * cost.saved_share:.0f}% saved)."
+    )
+    return Table("cost", "What each arm costs", header, lines, note)
+
+
+def data_gaps(study: StudyTable, found: list[SettingEvidence]) -> dict[float, tuple[SettingEvidence, Interval]]:
+    """Training images -> the setting and its gap of bests; empty unless at least two sizes of one thing compare."""
+    sizes = study.trials.groupby(list(SETTING), observed=True)["train_images"].first()
+    shares = study.trials.groupby(list(SETTING), observed=True)["fraction"].first()
+    has_sizes = not sizes.isna().any()
+    groups: dict[tuple[str, ...], dict[float, tuple[SettingEvidence, Interval]]] = {}
+    for one in found:
+        if one.of_bests is not None:
+            size = float((sizes if has_sizes else 100 * shares)[one.setting])
+            groups.setdefault((*one.setting[:2], one.setting[3]), {})[size] = (one, one.of_bests)
+    largest = max(groups.values(), key=len, default={})
+    return dict(sorted(largest.items())) if len(largest) > 1 else {}
+
+
+def data_table(study: StudyTable, gaps: dict[float, tuple[SettingEvidence, Interval]]) -> Table:
+    """Less data: best AP of each init at each size, the gap, and the break-down signature."""
+    table = overfitting_table(study)
+    lines = []
+    for one, gap in gaps.values():
+        own = table[(table[list(SETTING)].astype(str) == list(one.setting)).all(axis=1)]
+        losses = {init: _longest_loss(own[own["init"] == init]) for init in NAMES}
+        assert one.draws is not None
+        best = {init: max(ap for (i, _), ap in one.draws.observed.items() if i == init) for init in NAMES}
+        signature = break_down(losses["random"], losses["pretrained"], gap)
+        lines.append(
+            (
+                one.setting[2],
+                number(best["random"]),
+                number(best["pretrained"]),
+                signed(gap.value),
+                bounds(gap),
+                number(losses["random"], 2),
+                number(losses["pretrained"], 2),
+                _signature_words(signature),
+            )
+        )
+    header = ("data", "random", "pre-trained", "Δ", "95% CI", "training loss, random", "pre-trained", "break-down")
+    note = (
+        "Best box AP over schedules and the training loss at the longest one. Break-down, the paper's signature: "
+        "random init fits its training pictures as well (training loss at most 10% above), yet its AP stays behind."
+    )
+    return Table("data", "Less data", header, lines, note)
+
+
+def break_even_words(gaps: dict[float, tuple[SettingEvidence, Interval]]) -> str:
+    """Where training from scratch breaks down, in a sentence."""
+    found: BreakEven = break_even({size: gap for size, (_, gap) in gaps.items()})
+    names = {size: one.setting[2] for size, (one, _) in gaps.items()}
+    known = all(gap.is_known for _, gap in gaps.values())
+    by = "the 95% interval of the gap leaves zero" if known else f"the measured gap exceeds {DEFAULT_TOLERANCE:g} AP"
+    if found.below is None:
+        return f"No break-down is shown at any of these sizes, down to {names[min(names)]}."
+    if found.above is None:
+        return f"Pre-training wins at every size tried, up to {names[found.below]} ({by})."
+    return f"Random init breaks down between {names[found.below]} and {names[found.above]}: from there down, {by}."
+
+
+def paper_table(found: list[SettingEvidence]) -> Table:
+    """Ours, the paper's, and the difference."""
+    lines = []
+    for one in found:
+        backbone, norm = one.setting[0], one.setting[1]
+        arm = ARMS.get((backbone, norm), "R50 GN")
+        for line in beside(one.lines, backbone, norm):
+            mark = "" if line.kind == "printed" else " (digitised)"
+            cells = (signed(line.ours), signed(line.paper) + mark, signed(line.difference))
+            lines.append((line.schedule, *((one.label,) if len(found) > 1 else ()), arm, *cells))
+    header = (
+        "schedule",
+        *(("setting",) if len(found) > 1 else ()),
+        "paper's model",
+        "Δ ours",
+        "Δ paper",
+        "ours − paper",
+    )
+    note = "Δ is random − pre-trained, box AP. The paper's numbers are COCO's: on other data only the shape compares."
+    return Table("paper", "The paper beside it", header, lines, note)
+
+
+def _longest_loss(part: pd.DataFrame) -> float:
+    if not len(part):
+        return math.nan
+    return float(part[part["total"] == part["total"].max()]["train_loss"].mean())
+
+
+def _signature_words(found: BreakDown) -> str:
+    if found.is_shown:
+        return "yes"
+    if found.val_behind:
+        return "no: behind, but training loss is too"
+    return "no"
+
+
+def all_tables(study: StudyTable, found: list[SettingEvidence]) -> dict[str, Table]:
+    """Every table that has lines, by name."""
+    gaps = data_gaps(study, found)
+    tables = [final_table(found), crossover_table(found), reach_table(found), leap_table(study)]
+    tables += [data_table(study, gaps)] if gaps else []
+    tables += [
+        overfitting_lines(study),
+        exposure_table(study),
+        cost_table(study, study_cost(study)),
+        paper_table(found),
+    ]
+    return {table.name: table for table in tables if table.lines}

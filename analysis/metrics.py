@@ -1,0 +1,124 @@
+"""Random minus pre-trained beyond AP: other metrics, IoU thresholds, categories; at the longest schedule of both."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from analysis.bootstrap import summary
+from analysis.convergence import finals
+from analysis.crossover import delta
+from analysis.evidence import SettingEvidence
+from analysis.load import StudyTable
+from analysis.statistics import Cell, Floats, Interval, make_draws
+
+METRICS = {
+    "box_ap": "box AP",
+    "box_ap50": "box AP50",
+    "box_ap75": "box AP75",
+    "box_ap_small": "box AP, small",
+    "box_ap_medium": "box AP, medium",
+    "box_ap_large": "box AP, large",
+    "mask_ap": "mask AP",
+    "mask_ap50": "mask AP50",
+    "mask_ap75": "mask AP75",
+    "mask_ap_small": "mask AP, small",
+    "mask_ap_medium": "mask AP, medium",
+    "mask_ap_large": "mask AP, large",
+    "keypoint_ap": "keypoint AP",
+    "keypoint_ap50": "keypoint AP50",
+    "keypoint_ap75": "keypoint AP75",
+    "voc_ap": "VOC AP at IoU 0.5",
+}
+"""Columns of an evaluation row, and what they are called."""
+
+THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+
+_SLICES = {"ap": slice(None), "ap50": slice(0, 1), "ap75": slice(5, 6)}
+
+
+def metric_deltas(study: StudyTable, found: SettingEvidence) -> list[tuple[str, float, float, Interval]]:
+    """Name, mean of random, mean of pre-trained, and the difference, of every metric that the study has.
+
+    Where matches are stored, a metric that they do not give (sizes, VOC, keypoints) comes without an interval, since
+    one from seeds alone would look better than those beside it.
+    """
+    if not found.both:
+        return []
+    total = found.both[-1].total
+    last = finals(study)
+    last = last[last["trial_id"].isin(list(found.trial_ids.values())) & (last["total"] == total)]
+    lines = []
+    for metric, name in METRICS.items():
+        if metric not in last or last[metric].isna().any():
+            continue
+        values = {
+            (str(init), total): dict(zip(part["seed"].astype(int).tolist(), part[metric].tolist(), strict=True))
+            for init, part in last.groupby("init", observed=True)
+        }
+        interval = _difference(found, values, metric)
+        means = [float(np.mean(list(values[init, total].values()))) for init in ("random", "pretrained")]
+        lines.append((name, means[0], means[1], interval))
+    return lines
+
+
+def iou_deltas(found: SettingEvidence) -> list[tuple[float, Interval]]:
+    """The difference at each IoU threshold, box AP; empty without stored matches of every trial."""
+
+    def pick(threshold: int) -> Callable[[Floats], Floats]:
+        return lambda ap: summary(ap, slice(threshold, threshold + 1))
+
+    return [(iou, gap) for t, iou in enumerate(THRESHOLDS) if (gap := _from_matches(found, pick(t))) is not None]
+
+
+def category_deltas(found: SettingEvidence) -> list[tuple[int, Interval]]:
+    """The difference in each category (its place in the list of categories, from 1), box AP; largest first."""
+    some = next(iter(found.observed_ap.values()), None)
+    lines = []
+    for category in range(0 if some is None else len(some)):
+
+        def pick(ap: Floats, category: int = category) -> Floats:
+            mean: Floats = ap[category].mean(axis=0)
+            return mean
+
+        gap = _from_matches(found, pick)
+        if gap is not None and not np.isnan(gap.value):
+            lines.append((category + 1, gap))
+    return sorted(lines, key=lambda line: -abs(line[1].value))
+
+
+def _difference(found: SettingEvidence, values: Mapping[Cell, Mapping[int, float]], metric: str) -> Interval:
+    total = found.both[-1].total
+    kind, _, name = metric.partition("_")
+    if not found.ap_draws:
+        return delta(make_draws(values), total)
+    if name not in _SLICES or kind not in ("box", "mask"):
+        return Interval(delta(make_draws(values), total).value)
+    by_images = {
+        (init, total): {
+            seed: summary(found.ap_draws[found.trial_ids[init, total, seed], kind], _SLICES[name])
+            for seed in by_seed
+            if (found.trial_ids[init, total, seed], kind) in found.ap_draws
+        }
+        for (init, total), by_seed in values.items()
+    }
+    draws = make_draws(values, by_images)
+    return delta(draws, total) if draws.has_images else Interval(delta(draws, total).value)
+
+
+def _from_matches(found: SettingEvidence, pick: Callable[[Floats], Floats]) -> Interval | None:
+    if not found.both:
+        return None
+    total = found.both[-1].total
+    cells: dict[Cell, dict[int, float]] = {}
+    by_images: dict[Cell, dict[int, Floats]] = {}
+    for (init, trial_total, seed), trial_id in found.trial_ids.items():
+        if trial_total != total:
+            continue
+        if (trial_id, "box") not in found.ap_draws:
+            return None
+        cells.setdefault((init, total), {})[seed] = float(pick(found.observed_ap[trial_id, "box"][..., None])[0])
+        by_images.setdefault((init, total), {})[seed] = pick(found.ap_draws[trial_id, "box"])
+    has_gaps = any(np.isnan(drawn).any() for by_seed in by_images.values() for drawn in by_seed.values())
+    draws = make_draws(cells, by_images)
+    # A draw without any object of a rare category has no AP in it: then there is no interval to give.
+    return Interval(delta(draws, total).value) if has_gaps else delta(draws, total)

@@ -1,0 +1,242 @@
+"""The page: one HTML file that opens offline, for people who have not seen the paper."""
+
+import html
+import importlib.resources
+import json
+import math
+import string
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.charts import curves, exposure_chart, interval_chart
+from analysis.cost import study_cost
+from analysis.evidence import SettingEvidence
+from analysis.findings import break_even_words, data_gaps
+from analysis.load import StudyTable
+from analysis.methods import methods_html, trials_html
+from analysis.metrics import category_deltas, iou_deltas, metric_deltas
+from analysis.paper import FROM_SCRATCH, repeats_paper
+from analysis.tables import Table, bounds, number, signed
+from analysis.verdict import Verdict, duration
+
+Json = dict[str, Any]
+REFRESH_S = 30
+"""Seconds between two loads of a page that is written with ``live``."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; ``charts`` are what its figures draw, by id."""
+
+    anchor: str
+    title: str
+    body: str
+    charts: dict[str, Json]
+
+
+def page(
+    study: StudyTable,
+    found: list[SettingEvidence],
+    verdicts: list[Verdict],
+    tables: dict[str, Table],
+    *,
+    live: bool = False,
+) -> str:
+    """The whole page as text."""
+    sections = [s for s in _sections(study, found, tables) if s.body]
+    charts: dict[str, Json] = {}
+    for section in sections:
+        charts |= section.charts
+    data = {"curves": curves(study, found), "charts": charts}
+    parts = {
+        "title": html.escape(f"{study.name}: {verdicts[0].headline if verdicts else 'no trials'}"),
+        "name": html.escape(study.name),
+        "preset": f", preset <b>{html.escape(study.preset)}</b>" if study.preset else "",
+        "refresh": f'<meta http-equiv="refresh" content="{REFRESH_S}">\n' if live else "",
+        "answer": _answer(study, found, verdicts),
+        "links": "".join(f'<a href="#{s.anchor}">{s.title}</a>' for s in sections),
+        "sections": "\n".join(f'<section id="{s.anchor}"><h2>{s.title}</h2>{s.body}</section>' for s in sections),
+        # "<" must not end the script element that holds the data.
+        "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        "css": _asset("page.css"),
+        "js": _asset("page.js"),
+    }
+    return string.Template(_asset("page.html")).substitute(parts)
+
+
+def _answer(study: StudyTable, found: list[SettingEvidence], verdicts: list[Verdict]) -> str:
+    states = study.trials["state"].value_counts()
+    unfinished = len(study.trials) - int(states.get("complete", 0))
+    banner = ""
+    if unfinished:
+        words = ", ".join(f"{count} {state}" for state, count in states.items())
+        banner = f'<p class="banner">Not all trials are complete ({words}): the numbers may still change.</p>'
+    gaps = data_gaps(study, found)
+    if len(verdicts) == 1:
+        only = verdicts[0]
+        head = f"<h1>{html.escape(only.headline)}.</h1><p class='support'>{html.escape(_support(only))}</p>"
+    else:
+        items = "".join(
+            f"<li><b>{html.escape(one.label)}</b>: {html.escape(verdict.sentence)}</li>"
+            for one, verdict in zip(found, verdicts, strict=True)
+        )
+        title = break_even_words(gaps) if gaps else f"{len(found)} comparisons of random and pre-trained init"
+        head = f"<h1>{html.escape(title)}</h1><ul class='answers'>{items}</ul>"
+    return head + banner + (_facts(study, found[0]) if len(found) == 1 else "")
+
+
+def _support(only: Verdict) -> str:
+    text = only.support.strip().lstrip(":").strip()
+    return (text[1:].replace(")", "", 1) if text.startswith("(") and "; " not in text.split(")")[0] else text) + "."
+
+
+def _facts(study: StudyTable, one: SettingEvidence) -> str:
+    facts = []
+    if one.both:
+        line = one.both[-1]
+        gap = one.deltas[line.total]
+        shown = bounds(gap)
+        facts.append(("Δ at " + line.schedule, f"{signed(gap.value)} AP", f"95% CI {shown}" if shown != "–" else ""))
+        assert line.random is not None
+        assert line.pretrained is not None
+        pair = f"{number(line.random.mean)} / {number(line.pretrained.mean)}"
+        facts.append((f"box AP at {line.schedule}", pair, "random / pre-trained"))
+    half = next((r for r in one.reach if not math.isnan(r.ratio)), None)
+    if half is not None:
+        facts.append((f"iterations to {number(half.ap)} AP", f"{half.ratio:.1f}×", "random, of pre-trained's"))
+    cost = study_cost(study)
+    before = sum(cost.pretraining_hours.values())
+    note = f"+ {duration(before)} pre-training" if before else "pre-training not counted"
+    facts.append(("device time", duration(cost.device_hours), note))
+    facts.append(("saved by shared trunks", f"{100 * cost.saved_share:.0f}%", "of the iterations"))
+    cells = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}<small>{html.escape(small)}</small></dd></div>"
+        for name, value, small in facts
+    )
+    return f'<dl class="facts">{cells}</dl>'
+
+
+def _sections(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> list[Section]:
+    return [
+        _convergence(found, tables),
+        _less_data(study, found, tables),
+        _overfitting(study, tables),
+        _metrics(study, found),
+        _cost(study, found, tables),
+        _beside(study, found, tables),
+        Section("methods", "Methods", methods_html(study, found), {}),
+        Section("trials", "Every trial", trials_html(study), {}),
+    ]
+
+
+def _convergence(found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
+    body = (
+        "<p>Each line is one trial. Trials of one arm share their beginning and part where the learning rate drops: "
+        "the leap at the end of each branch. Hover for numbers, drag to zoom, switch arms on and off.</p>"
+        + _figure("ap", "ap", "AP on the validation pictures over iterations")
+    )
+    charts = {}
+    lines = [
+        (f"{line.schedule}" + (f", {one.label}" if len(found) > 1 else ""), one.deltas[line.total])
+        for one in found
+        for line in one.both
+    ]
+    if lines:
+        title = "Random − pre-trained at each schedule"
+        charts["deltas"] = interval_chart("deltas", title, "Δ box AP (shaded: within 1 AP)", lines)
+        body += _figure("deltas", "intervals", title)
+    body += _tables(tables, "final", "crossover", "reach", "leaps")
+    return Section("convergence", "Convergence", body, charts)
+
+
+def _less_data(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
+    gaps = data_gaps(study, found)
+    if not gaps:
+        return Section("data", "Less data", "", {})
+    title = "Random − pre-trained by data size, each at its best schedule"
+    chart = interval_chart("sizes", title, "Δ box AP", [(one.setting[2], gap) for one, gap in gaps.values()])
+    body = f"<p>{html.escape(break_even_words(gaps))}</p>" + _figure("sizes", "intervals", title)
+    return Section("data", "Less data", body + _tables(tables, "data"), {"sizes": chart})
+
+
+def _overfitting(study: StudyTable, tables: dict[str, Table]) -> Section:
+    if "loss" not in study.rows or not len(study.rows):
+        return Section("overfitting", "Over-fitting", "", {})
+    body = (
+        "<p>A model over-fits when its training loss keeps falling while its validation loss rises. The two losses are "
+        "different means, so that their distance is compared between trials and is no absolute.</p>"
+        + _figure("loss", "loss", "Training and validation loss over iterations")
+    )
+    return Section("overfitting", "Over-fitting", body + _tables(tables, "overfitting"), {})
+
+
+def _metrics(study: StudyTable, found: list[SettingEvidence]) -> Section:
+    body, charts = "", {}
+    for position, one in enumerate(found):
+        lines = metric_deltas(study, one)
+        if not lines:
+            continue
+        where = f" ({one.label})" if len(found) > 1 else ""
+        cells = [(name, number(r), number(p), signed(gap.value), bounds(gap)) for name, r, p, gap in lines]
+        at = one.both[-1].schedule
+        header = ("metric", "random", "pre-trained", "Δ", "95% CI")
+        body += Table("metrics", f"Every metric at {at}{where}", header, cells).to_html()
+        ious = [(f"IoU {iou:.2f}", gap) for iou, gap in iou_deltas(one)]
+        if ious:
+            key = f"ious-{position}"
+            title = f"Does pre-training help less where boxes must be sharper? Δ by IoU threshold at {at}{where}"
+            charts[key] = interval_chart(key, title, "Δ box AP", ious)
+            body += _figure(key, "intervals", title)
+        categories = category_deltas(one)
+        if categories:
+            names = [(f"category {n}", signed(gap.value), bounds(gap)) for n, gap in categories[:20]]
+            title = f"Largest differences by category at {at}{where}"
+            note = (
+                f"{len(categories)} categories compared: of that many 95% intervals, about "
+                f"{0.05 * len(categories):.0f} miss the truth by chance."
+            )
+            body += Table("categories", title, ("category", "Δ box AP", "95% CI"), names, note).to_html()
+    return Section("metrics", "Metrics", body, charts)
+
+
+def _cost(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
+    chart = exposure_chart(study, found)
+    body, charts = "", {}
+    if chart["groups"][0]["rows"]:
+        charts["exposure"] = chart
+        body += (
+            "<p>Training longer from scratch is not free, but neither is pre-training: what each arm has seen, its "
+            "pre-training (lighter) included.</p>" + _figure("exposure", "bars", chart["title"])
+        )
+    return Section("cost", "Cost and exposure", body + _tables(tables, "exposure", "cost"), charts)
+
+
+def _beside(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
+    if "paper" not in tables:
+        return Section("paper", "The paper beside it", "", {})
+    text = (
+        "Rethinking ImageNet Pre-training (He, Girshick, Dollár, ICCV 2019) found on COCO that random init catches up "
+        "when it trains long enough, and breaks down somewhere between 3,500 and 10,000 pictures."
+    )
+    if repeats_paper(study):
+        systems = ", ".join(f"{name} {ap}" for name, ap in FROM_SCRATCH.items())
+        text += f" Earlier systems trained from scratch, box AP: {systems}."
+    else:
+        text += " This study is on other data, so that levels do not compare; the shape over schedules does."
+    return Section("paper", "The paper beside it", f"<p>{html.escape(text)}</p>" + _tables(tables, "paper"), {})
+
+
+def _figure(key: str, kind: str, title: str) -> str:
+    escaped = html.escape(title, quote=True)
+    return (
+        f'<figure class="chart" id="{key}" data-kind="{kind}" data-title="{escaped}">'
+        f"<figcaption>{escaped}</figcaption></figure>"
+    )
+
+
+def _tables(tables: dict[str, Table], *names: str) -> str:
+    return "".join(tables[name].to_html() for name in names if name in tables)
+
+
+def _asset(name: str) -> str:
+    return importlib.resources.files("analysis").joinpath(name).read_text(encoding="utf-8")
