@@ -62,6 +62,7 @@ class Detector(nn.Module):
         if spec.mask_head is not None:
             self.mask_head = MaskHead(spec.mask_head, channels, num_categories, norm)
             self.mask_pool = self._pooler(spec.mask_head)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch by their names in ``records.Losses``, each a float32 scalar.

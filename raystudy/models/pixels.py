@@ -21,9 +21,12 @@ class PixelNormalizer(nn.Module):
         self.register_buffer("scale", 1 / torch.tensor(spec.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
-        """uint8 [B, 3, H, W] in RGB to float32 [B, 3, H, W]; ``sizes`` are heights and widths without padding."""
+        """uint8 [B, 3, H, W] in RGB to float32 [B, 3, H, W]; ``sizes`` are heights and widths without padding.
+
+        The result lies channels last in memory, in which a CPU's convolutions and pooling are up to twice as fast.
+        """
         ordered = images.flip(1) if self.spec.order == "bgr" else images
-        pixels = ordered.to(torch.float32).sub_(self.mean).mul_(self.scale)
+        pixels = ordered.to(torch.float32, memory_format=torch.channels_last).sub_(self.mean).mul_(self.scale)
         for picture, (height, width) in zip(pixels, sizes, strict=True):
             picture[:, height:] = 0
             picture[:, :, width:] = 0

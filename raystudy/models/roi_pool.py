@@ -71,10 +71,15 @@ class RoiPooler:
         return torch.cat(parts)[torch.cat(order).argsort()]
 
     def by_matrices(self, features: Sequence[Tensor], boxes: Tensor, valid: Tensor) -> Tensor:
-        """The same by matrix products: all boxes on all levels, with zero weights where a box is not pooled."""
+        """The same by matrix products: all boxes on each level, with zero weights where a box is not pooled.
+
+        Levels coarser than any box needs are left out; the proposal network sends them gradients anyway.
+        """
         batch, number = boxes.shape[:2]
         channels = features[0].shape[1]
         levels = self.levels(boxes)
+        coarsest = int(levels.max()) if number else 0
+        features = features[: coarsest + 1]
         rows = self._weights(boxes[..., 1::2], levels, [f.shape[-2] for f in features], choose_level=True)
         columns = self._weights(boxes[..., 0::2], levels, [f.shape[-1] for f in features], choose_level=False)
         pooled = features[0].new_zeros((batch * number, self.size * channels, self.size))
@@ -87,7 +92,8 @@ class RoiPooler:
                 across = column.reshape(batch * number, self.size, width).transpose(1, 2)
                 pooled = torch.baddbmm(pooled.float(), half, across)
         shaped = pooled.view(batch * number, self.size, channels, self.size).permute(0, 2, 1, 3)
-        return shaped[valid.reshape(-1)].to(features[0].dtype)
+        keep = valid.reshape(-1)
+        return (shaped if bool(keep.all()) else shaped[keep]).to(features[0].dtype)
 
     def _weights(self, ends: Tensor, levels: Tensor, lengths: list[int], choose_level: bool) -> list[Tensor]:
         """Weights of one axis, [B, R, size, length] a level: the mean of the tents around each sample.

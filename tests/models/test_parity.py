@@ -1,28 +1,55 @@
 """Same weights, same pictures: our losses and detections are torchvision's, computed by torchvision's own detector."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
+from benchmarks.torchvision_detector import LOSS_NAMES, keep_sizes, torchvision_batch, torchvision_twin
+from raystudy.data.batch import Batch
 from raystudy.models.detector import Detector, build_detector
 from raystudy.models.initialization import initialize
 from raystudy.spec.evaluation import EvalSpec
-from raystudy.spec.model import Norm
-from tests.models.synthetic import NUM_CATEGORIES, random_batch
-from tests.models.torchvision_twin import as_torchvision, parity_spec, twin
+from raystudy.spec.model import BoxHeadSpec, MaskHeadSpec, ModelSpec, Norm, PixelSpec, RpnSpec
+from tests.models.synthetic import NUM_CATEGORIES, RasterMasks, random_batch
 
-NAMES = {
-    "loss_objectness": "loss_rpn_objectness",
-    "loss_rpn_box_reg": "loss_rpn_box",
-    "loss_classifier": "loss_box_class",
-    "loss_box_reg": "loss_box_reg",
-    "loss_mask": "loss_mask",
-}
+EVERYTHING = 1_000_000
+"""A sampling budget that takes all candidates, so that nothing is random."""
+
+
+def _parity_spec(norm: Norm) -> ModelSpec:
+    """R50-FPN 4conv1fc with torchvision's choices wherever it differs from Detectron."""
+    return ModelSpec(
+        norm=norm,
+        fpn_channels=32,
+        pixels=PixelSpec(order="rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)),
+        rpn=RpnSpec(
+            anchor_sizes=(8, 16, 32, 64, 128),
+            anchor_style="torchvision",
+            straddle=-1,
+            anchors_per_image=EVERYTHING,
+            foreground_fraction=1.0,
+            pre_nms_train=200,
+            pre_nms_test=200,
+            post_nms_train=100,
+            post_nms_train_per="image",
+            post_nms_test=100,
+        ),
+        box_head=BoxHeadSpec(
+            conv_channels=32,
+            fc_channels=64,
+            rois_per_image=EVERYTHING,
+            foreground_fraction=1.0,
+            smooth_l1_beta=1 / 9,
+        ),
+        mask_head=MaskHeadSpec(conv_channels=32, num_convs=2),
+    )
 
 
 def _detector(norm: Norm) -> Detector:
     detector = build_detector(
-        parity_spec(norm), NUM_CATEGORIES, EvalSpec(score_threshold=0.15, detections_per_image=40)
+        _parity_spec(norm), NUM_CATEGORIES, EvalSpec(score_threshold=0.15, detections_per_image=40)
     )
     initialize(detector, 0)
     # Predictors that say something: with the recipe's, all boxes would be anchors and all scores equal.
@@ -32,15 +59,26 @@ def _detector(norm: Norm) -> Detector:
     return detector
 
 
+def _twin(ours: Detector) -> Any:
+    theirs = torchvision_twin(ours, min_size=1, max_size=1000)
+    keep_sizes(theirs)
+    return theirs
+
+
+def _torchvision_batch(batch: Batch) -> tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]:
+    masks = [target.masks.masks for target in batch.targets if isinstance(target.masks, RasterMasks)]
+    return torchvision_batch(batch, masks)
+
+
 @pytest.mark.parametrize("norm", ["gn", "bn"])
 def test_losses_and_gradients_are_torchvisions(norm: Norm) -> None:
     ours = _detector(norm).train()
-    theirs = twin(ours).train()
+    theirs = _twin(ours).train()
     batch = random_batch((3, 5), ((96, 128), (80, 96)))
     losses = ours(batch)
-    expected = theirs(*as_torchvision(batch))
+    expected = theirs(*_torchvision_batch(batch))
     assert losses["loss_mask"] > 0
-    for their_name, name in NAMES.items():
+    for their_name, name in LOSS_NAMES.items():
         torch.testing.assert_close(losses[name], expected[their_name], rtol=1e-4, atol=1e-6, msg=name)
     sum(losses.values()).backward()
     sum(expected.values()).backward()
@@ -57,11 +95,11 @@ def test_losses_and_gradients_are_torchvisions(norm: Norm) -> None:
 @pytest.mark.parametrize("norm", ["gn", "bn"])
 def test_detections_are_torchvisions(norm: Norm) -> None:
     ours = _detector(norm).eval()
-    theirs = twin(ours).eval()
+    theirs = _twin(ours).eval()
     batch = random_batch((3, 5), ((96, 128), (80, 96)))
     with torch.no_grad():
         found = ours.detect(batch)
-        expected = theirs(as_torchvision(batch)[0])
+        expected = theirs(_torchvision_batch(batch)[0])
     for one, other in zip(found, expected, strict=True):
         assert len(one.boxes) > 5
         torch.testing.assert_close(one.scores, other["scores"], rtol=1e-4, atol=1e-5)

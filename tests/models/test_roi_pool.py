@@ -42,7 +42,9 @@ def test_pooling_is_torchvisions(form: str, scale: float) -> None:
     (pooled * weight).sum().backward()
     (expected * weight).sum().backward()
     for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4)
+        # A level that is coarser than any box needs is left out of the graph.
+        gradient = torch.zeros_like(one) if one.grad is None else one.grad
+        torch.testing.assert_close(gradient, other.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("form", ["by_matrices", "by_kernels"])
@@ -53,7 +55,8 @@ def test_no_boxes_give_an_empty_result_with_zero_gradients(form: str, number: in
     pooled = getattr(RoiPooler(STRIDES, 7, 2), form)(features, boxes, valid)
     assert pooled.shape == (0, 5, 7, 7)
     pooled.sum().backward()
-    assert all(feature.grad is not None and not feature.grad.any() for feature in features)
+    assert features[0].grad is not None
+    assert not any(feature.grad.any() for feature in features if feature.grad is not None)
 
 
 def test_a_box_of_the_canonical_scale_is_pooled_at_stride_16() -> None:
