@@ -24,11 +24,12 @@ def sync_study(store: Store, study: str, settings: TrackingSettings) -> Iterator
     Raises:
         TrackingError: the server cannot be reached; what was uploaded so far stays, and calling again goes on.
     """
-    for run, rows, state, error in _ended_runs(store, study):
+    for run, rows, state, error in ended_runs(store, study):
         yield run.run_id, upload(settings, run, rows, state, error)
 
 
-def _ended_runs(store: Store, study: str) -> Iterator[tuple[TrackedRun, list[Row], TrialState, str]]:
+def ended_runs(store: Store, study: str) -> Iterator[tuple[TrackedRun, list[Row], TrialState, str]]:
+    """Trials and trunks that nothing works on any more: run, rows, state, error."""
     content = store.read_study(study)
     plan, levels = stored_plan(content), content["levels"]
     for segment in plan.segments:
