@@ -14,7 +14,7 @@ from analysis.exposure import exposure_lines
 from analysis.findings import NAMES
 from analysis.load import StudyTable
 from analysis.metrics import METRICS
-from analysis.paper import overlay, repeats_paper
+from analysis.paper import FROM_SCRATCH, overlay, repeats_paper
 from analysis.statistics import Interval
 
 Json = dict[str, Any]
@@ -55,13 +55,13 @@ def interval_chart(
     return {"id": chart, "kind": "intervals", "title": title, "label": label, "rows": rows, "band": band}
 
 
-def exposure_chart(study: StudyTable, found: list[SettingEvidence]) -> Json:
-    """Figure 2 of the paper: images, instances and pixels of each arm's longest schedule, pre-training on top."""
+def exposure_chart(study: StudyTable, found: list[SettingEvidence], pixels: str) -> Json:
+    """Figure 2 of the paper for the first setting; ``pixels`` is the kind of pixels that is drawn."""
     lines = exposure_lines(study, SETTING)
     first = found[0].setting if found else ()
     chosen = [line for line in lines if line.setting == first]
     groups = []
-    for kind, name in (("images", "images"), ("instances", "instances"), ("pixels_nominal", "pixels")):
+    for kind, name in (("images", "images"), ("instances", "instances"), (pixels, "pixels")):
         rows = [
             {
                 "label": f"{NAMES[line.init]}, {line.schedule}",
@@ -91,6 +91,7 @@ def _setting(study: StudyTable, one: SettingEvidence, numbers: dict[str, int]) -
     return {
         "label": one.label,
         "trials": sorted(trials, key=lambda t: (t["init"], t["parts"][-1][2])),
+        "references": [[name, ap] for name, ap in FROM_SCRATCH.items()] if paper else [],
         "paper": [
             {"init": c.init, "schedule": c.schedule, "figure": c.figure, "x": c.iterations, "y": c.values}
             for c in paper

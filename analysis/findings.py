@@ -88,15 +88,21 @@ def reach_table(found: list[SettingEvidence]) -> Table:
 def leap_table(study: StudyTable) -> Table:
     """The leap of AP at each drop of the learning rate, mean over seeds and settings."""
     table = leaps(study) if "box_ap" in study.rows else pd.DataFrame()
-    lines = []
+    lines: list[tuple[str, ...]] = []
+    most = 0
     if len(table):
-        table["number"] = table.groupby("trial_id", observed=True).cumcount() + 1
-        for (init, number_, schedule), part in table.groupby(["init", "number", "schedule"], sort=False):
-            which = {1: "first", 2: "second"}.get(int(str(number_)), f"{number_}th")
-            means = [number(float(part[name].mean())) for name in ("before", "after")]
-            lines.append((NAMES[str(init)], str(schedule), which, *means, signed(float(part["leap"].mean()))))
-    note = "Box AP at the last evaluation up to the drop and at the next one; mean over seeds and settings."
-    header = ("init", "schedule", "drop", "before", "after", "leap")
+        table["number"] = table.groupby("trial_id", observed=True).cumcount()
+        for (init, schedule), part in table.groupby(["init", "schedule"], sort=False):
+            cells = []
+            for _, drop in part.groupby("number"):
+                before, after = float(drop["before"].mean()), float(drop["after"].mean())
+                cells += [f"{number(before)} → {number(after)}", signed(after - before)]
+            lines.append((f"{NAMES[str(init)]}, {schedule}", *cells))
+            most = max(most, len(cells) // 2)
+    names = ("first drop", "leap", "second drop", "leap", "third drop", "leap")
+    header = ("arm", *names[: 2 * most])
+    lines = [(*line, *("–",) * (len(header) - len(line))) for line in lines]
+    note = "Box AP at the last evaluation up to the drop → at the next one; mean over seeds and settings."
     return Table("leaps", "The leap at each drop of the learning rate", header, lines, note)
 
 

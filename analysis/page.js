@@ -42,6 +42,17 @@ function showTip(event, lines) {
 }
 const hideTip = () => { tip.hidden = true; };
 
+/* Draws now, and again whenever the width has changed: in the next frame, since drawing changes the height. */
+function onWidth(host, draw) {
+  let width = host.clientWidth;
+  draw();
+  new ResizeObserver(() => {
+    if (host.clientWidth === width) return;
+    width = host.clientWidth;
+    requestAnimationFrame(draw);
+  }).observe(host);
+}
+
 /* Curves over iterations: toggles for inits, schedules, seeds and kinds; hover; zoom by dragging or by buttons. */
 class Curves {
   constructor(host, kind) {
@@ -55,7 +66,7 @@ class Curves {
     this.canvas = host.appendChild(svg("svg", { tabindex: "0", role: "img" }));
     this.canvas.addEventListener("keydown", (event) => this.onKey(event));
     this.makeControls();
-    new ResizeObserver(() => this.draw()).observe(host);
+    onWidth(host, () => this.draw());
     matchMedia("print").addEventListener("change", () => this.draw());
   }
   get current() { return DATA.curves.settings[this.setting]; }
@@ -128,7 +139,7 @@ class Curves {
   }
 
   draw() {
-    const width = Math.max(280, this.host.clientWidth - 20), height = Math.max(230, Math.min(420, width * 0.52));
+    const width = Math.max(280, this.host.clientWidth - 20), height = Math.max(300, Math.min(430, width * 0.5));
     const box = { left: 44, right: width - 12, top: 22, bottom: height - 40 };
     const all = this.series(), canvas = this.canvas;
     canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -158,6 +169,11 @@ class Curves {
       s.node = layer.appendChild(svg("path", { d, class: `curve ${s.init} ${s.kind}` }));
       const last = s.x.length - 1;
       if (s.kind === "val") layer.append(svg("circle", { cx: px(s.x[last]), cy: py(s.y[last]), r: 3.2, class: `end ${s.init}` }));
+    }
+    if (this.kind === "ap" && this.metric === "box_ap" && !this.off.has("paper")) for (const [name, ap] of this.current.references) {
+      if (ap < low || ap > high) continue;
+      canvas.append(svg("line", { class: "zero", x1: box.left, x2: box.right, y1: py(ap), y2: py(ap) }));
+      canvas.append(svg("text", { x: box.right, y: py(ap) - 4, "text-anchor": "end" }, `${name} ${ap}`));
     }
     this.listen(all, box, { x0, x1, px, py });
   }
@@ -314,6 +330,5 @@ for (const host of document.querySelectorAll(".chart")) {
   const kind = host.dataset.kind;
   if (kind === "ap" || kind === "loss") { new Curves(host, kind); continue; }
   const chart = DATA.charts[host.id], draw = kind === "bars" ? drawBars : drawIntervals;
-  let width = 0;
-  new ResizeObserver(() => { if (host.clientWidth !== width) { width = host.clientWidth; draw(host, chart); } }).observe(host);
+  onWidth(host, () => draw(host, chart));
 }

@@ -86,6 +86,7 @@ def _answer(study: StudyTable, found: list[SettingEvidence], verdicts: list[Verd
 
 
 def _support(only: Verdict) -> str:
+    """The support of a verdict as a sentence of its own."""
     text = only.support.strip().lstrip(":").strip()
     return (text[1:].replace(")", "", 1) if text.startswith("(") and "; " not in text.split(")")[0] else text) + "."
 
@@ -101,7 +102,7 @@ def _facts(study: StudyTable, one: SettingEvidence) -> str:
         assert line.pretrained is not None
         pair = f"{number(line.random.mean)} / {number(line.pretrained.mean)}"
         facts.append((f"box AP at {line.schedule}", pair, "random / pre-trained"))
-    half = next((r for r in one.reach if not math.isnan(r.ratio)), None)
+    half = next((r for r in reversed(one.reach[:-1]) if not math.isnan(r.ratio)), None)
     if half is not None:
         facts.append((f"iterations to {number(half.ap)} AP", f"{half.ratio:.1f}×", "random, of pre-trained's"))
     cost = study_cost(study)
@@ -191,16 +192,13 @@ def _metrics(study: StudyTable, found: list[SettingEvidence]) -> Section:
         if categories:
             names = [(f"category {n}", signed(gap.value), bounds(gap)) for n, gap in categories[:20]]
             title = f"Largest differences by category at {at}{where}"
-            note = (
-                f"{len(categories)} categories compared: of that many 95% intervals, about "
-                f"{0.05 * len(categories):.0f} miss the truth by chance."
-            )
+            note = f"{len(categories)} categories compared: of 20 such intervals about one misses the truth by chance."
             body += Table("categories", title, ("category", "Δ box AP", "95% CI"), names, note).to_html()
     return Section("metrics", "Metrics", body, charts)
 
 
 def _cost(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
-    chart = exposure_chart(study, found)
+    chart = exposure_chart(study, found, "pixels_nominal" if repeats_paper(study) else "pixels_measured")
     body, charts = "", {}
     if chart["groups"][0]["rows"]:
         charts["exposure"] = chart

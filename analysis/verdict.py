@@ -139,12 +139,8 @@ def _support(claim: Claim, line: ScheduleLine, gap: Interval, found: SettingEvid
         who = "both still rise" if len(found.rising) == 2 else f"{names[found.rising[0]]} still rises"
         parts.append(f"{who} with longer training, so the limit is not reached")
     seeds = f", {found.num_seeds} seeds" if found.num_seeds > 1 else ""
-    numbers = f" (Δ {gap}{seeds}{_at(claim, line)})"
+    numbers = f" (Δ to pre-trained's best at {line.schedule}: {gap}{seeds})"
     return "; ".join([numbers, *parts])
-
-
-def _at(claim: Claim, line: ScheduleLine) -> str:
-    return f", at {line.schedule}" if claim is Claim.UNSURE else ""
 
 
 def _advice(gap: Interval, found: SettingEvidence, total: int, hours_per_seed: float) -> str:

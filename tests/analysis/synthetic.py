@@ -109,9 +109,8 @@ def _write_group(storage: Path, trunk_id: str, members: Sequence[Made], truth: T
 def rows_of(spec: TrialSpec, segment_id: str, start: int, end: int, truth: Truth) -> list[Row]:
     """The rows of iterations ``start`` (exclusive) to ``end``."""
     rows: list[Row] = []
-    for iteration in range(start + 1, end + 1):
-        if iteration % spec.log_interval and iteration != end:
-            continue
+    every = spec.log_interval
+    for iteration in sorted({*range(start // every * every + every, end + 1, every), end} - {start}):
         values = dict(truth(spec, iteration))
         images = iteration * spec.global_batch
         common: dict[str, Any] = {
@@ -128,7 +127,7 @@ def rows_of(spec: TrialSpec, segment_id: str, start: int, end: int, truth: Truth
         }
         rows.append(TrainRow(**common, loss=values.pop("train_loss", 1.0), iterations_per_s=10.0))
         if iteration % spec.eval_interval == 0 or iteration == spec.schedule.total:
-            rows.append(EvalRow(**common, num_images=300, **cast(dict[str, Any], {"loss": 1.0, **values})))
+            rows.append(EvalRow(**common, **cast(dict[str, Any], {"loss": 1.0, "num_images": 300, **values})))
     return rows
 
 
