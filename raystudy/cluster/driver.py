@@ -44,13 +44,7 @@ class TrainRun:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """One rank of a nested Ray Train run."""
-    import ray.train.torch
-    import torch
-
-    settings = config["settings"]
-    if settings["device"] == "cuda":
-        torch.cuda.set_device(ray.train.torch.get_device())
+    """One rank of a nested Ray Train run; its process group stands already."""
     _run(config, TrainRun())
 
 
@@ -67,14 +61,15 @@ def _run(config: dict[str, Any], run: "Run") -> None:
 
 def _train_in_workers(config: dict[str, Any]) -> None:
     import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from raystudy.cluster.process_group import ProcessGroupConfig, StudyTrainer
 
     settings = config["settings"]
     use_gpu = settings["device"] == "cuda"
-    trainer = TorchTrainer(
+    trainer = StudyTrainer(
         train_worker,
         train_loop_config=config,
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        backend_config=ProcessGroupConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=config["node"]["spec"]["workers"],
             use_gpu=use_gpu,

@@ -156,6 +156,8 @@ def _prepare_environment() -> None:
     defaults = {
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+        "RAY_TRAIN_METRICS_ENABLED": "0",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # our storage is what a study resumes from, not Tune's snapshots
         "RAY_USAGE_STATS_ENABLED": "0",
