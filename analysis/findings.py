@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.arms import SETTING
 from analysis.convergence import leaps
 from analysis.cost import Cost, study_cost, trial_hours
-from analysis.crossover import DEFAULT_TOLERANCE, BreakEven, break_even
+from analysis.crossover import DEFAULT_TOLERANCE, TOLERANCES, BreakEven, break_even
 from analysis.evidence import SettingEvidence
 from analysis.exposure import exposure_lines
 from analysis.load import StudyTable
@@ -53,15 +53,17 @@ def crossover_table(found: list[SettingEvidence]) -> Table:
     lines = []
     for one in found:
         names = {line.total: line.schedule for line in one.lines}
+        cells = []
         for cross in one.crossovers:
-            when = names.get(cross.total, "not here") if cross.total is not None else "not within these schedules"
-            share = "–" if math.isnan(cross.share) else f"{100 * cross.share:.0f}%"
-            setting = (one.label,) if len(found) > 1 else ()
-            lines.append((*setting, f"{cross.tolerance:g} AP", when, share))
-    header = (*(("setting",) if len(found) > 1 else ()), "δ", "caught up at", "draws level at the longest")
+            share = "" if math.isnan(cross.share) else f" ({100 * cross.share:.0f}%)"
+            cells.append(names[cross.total] if cross.total is not None else f"not here{share}")
+        if cells:
+            lines.append((one.label if len(found) > 1 else "caught up at", *cells))
+    header = ("" if len(found) == 1 else "setting", *(f"δ = {value:g} AP" for value in TOLERANCES))
     note = (
         "The shortest schedule at which the lower bound of random − pre-trained's best is above −δ; pre-trained's best "
-        "schedule is chosen anew in each draw. Without an interval the measured numbers are compared."
+        "schedule is chosen anew in each draw. Without an interval the measured numbers are compared. In brackets the "
+        "share of the draws in which random init is level at its longest schedule."
     )
     return Table("crossover", "When random init catches up", header, lines, note)
 
@@ -70,17 +72,18 @@ def reach_table(found: list[SettingEvidence]) -> Table:
     """Iterations and images to reach an AP."""
     lines = []
     for one in found:
-        for line in one.reach:
+        for line in one.reach if len(found) == 1 else one.reach[1::2]:
             its, images = line.iterations, line.images
             cells = [number(its.get(init, math.nan), 0) for init in NAMES]
             cells += [number(images.get(init, math.nan), 0) for init in NAMES]
             ratio = "–" if math.isnan(line.ratio) else f"{line.ratio:.1f}×"
             lines.append((*((one.label,) if len(found) > 1 else ()), number(line.ap), *cells, ratio))
+    shares = "25, 50, 75, 90 and 100" if len(found) == 1 else "50 and 90"
     header = (*(("setting",) if len(found) > 1 else ()), "box AP", "random, iterations", "pre-trained, iterations")
     header = (*header, "random, images", "pre-trained, images", "ratio")
     note = (
         "First evaluation at or above that AP, by whichever schedule gets there first, mean over seeds; a dash when a "
-        "seed does not. The targets are 25, 50, 75, 90 and 100% of pre-trained's best. Pre-training itself not counted."
+        f"seed does not. The targets are {shares}% of pre-trained's best. Pre-training itself not counted."
     )
     return Table("reach", "What it takes to reach an AP", header, lines, note)
 

@@ -1,6 +1,6 @@
 "use strict";
-// Draws the page's charts from the JSON in #data. No library, no network.
-const DATA = JSON.parse(document.getElementById("data").textContent);
+// Draws the page's charts from the JSON in #study-data. No library, no network.
+const DATA = JSON.parse(document.getElementById("study-data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const NAMES = { random: "random init", pretrained: "pre-trained" };
 const tip = document.body.appendChild(html("div", { class: "tip", hidden: "" }));

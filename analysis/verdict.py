@@ -128,7 +128,7 @@ def _support(claim: Claim, line: ScheduleLine, gap: Interval, found: SettingEvid
     if claim is Claim.UNSURE:
         parts.append(_advice(gap, found, line.total, hours_per_seed))
     if not gap.is_known:
-        parts.append("without any interval: one seed, and no matches stored")
+        parts.append("no confidence interval can be given: one seed, and no per-picture matches stored")
     elif found.num_seeds == 1:
         parts.append("one seed, so this speaks of these weights and not of the method")
     speed = next((r for r in found.reach if 0.85 < r.ap / max(found.reach[-1].ap, 1e-9) < 0.95), None)

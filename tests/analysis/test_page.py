@@ -74,9 +74,16 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     assert links.outside == []
     assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|import\(", text)
     assert path.stat().st_size < 6_000_000
-    data = re.search(r'<script type="application/json" id="data">(.*)</script>', text)
+    data = re.search(r'<script type="application/json" id="study-data">(.*)</script>', text)
     assert data is not None
     assert json.loads(data.group(1))["curves"]["unit"] == 90
+
+
+def test_no_two_things_have_the_same_id(tmp_path: Path) -> None:
+    specs = [trial(init, k, num_images=n) for init in ("random", "pretrained") for k in (1, 2) for n in (45, 450)]
+    text = write_report(str(tmp_path), write_study(tmp_path, specs, catch_up)).path.read_text()
+    ids = re.findall(r'\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
 
 
 def test_a_name_cannot_break_out_of_the_page(tmp_path: Path) -> None:
@@ -106,6 +113,20 @@ def test_the_page_works_in_a_browser(tmp_path: Path, width: int) -> None:
     assert seen["zoomed"]
     assert seen["restored"]
     assert "iteration" in seen["tip"]
+    assert seen["overflow"] <= 0
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; apt-get install chromium")
+def test_a_study_of_several_data_sizes_draws_all_its_charts(tmp_path: Path) -> None:
+    specs = [trial(init, k, num_images=n) for init in ("random", "pretrained") for k in (1, 2) for n in (45, 450)]
+    path = write_report(str(tmp_path), write_study(tmp_path, specs, catch_up)).path
+    path.write_text(path.read_text().replace("<head>", f"<head>{PROBE}", 1))
+    seen = _open(path, 390, tmp_path)
+    assert seen["errors"] == []
+    assert seen["empty"] == []
+    assert seen["charts"] == 5
+    assert seen["before"] == 4
     assert seen["overflow"] <= 0
 
 

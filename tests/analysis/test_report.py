@@ -13,7 +13,7 @@ def specs(*, seeds: tuple[int, ...] = (0,), ks: tuple[int, ...] = (1, 2, 4)) -> 
 def test_catch_up_is_found_and_one_seed_is_said(tmp_path: Path) -> None:
     report = write_report(str(tmp_path), write_study(tmp_path, specs(), catch_up))
     assert "at 4x" in report.sentence
-    assert "without any interval: one seed" in report.sentence
+    assert "no confidence interval can be given: one seed" in report.sentence
     page = report.path.read_text()
     assert "As measured, random init is within 1 AP" in page
 

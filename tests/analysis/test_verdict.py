@@ -75,7 +75,7 @@ def test_random_ahead_is_said(tmp_path: Path) -> None:
 def test_one_seed_speaks_of_measured_numbers(tmp_path: Path) -> None:
     found = verdict(judged(tmp_path, ending({2: 30, 4: 40, 6: 40}, {2: 39, 4: 40, 6: 40}), 1))
     assert found.headline.startswith("As measured")
-    assert "without any interval" in found.support
+    assert "no confidence interval can be given" in found.support
 
 
 def test_arms_that_have_not_learned_give_no_answer(tmp_path: Path) -> None:
