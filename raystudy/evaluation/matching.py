@@ -30,6 +30,9 @@ class Objects:
     is_crowd: Bools
     """[G]."""
 
+    is_ignored: Bools | None = None
+    """[G], objects besides crowds that count neither way: a detection that takes one is ignored. None has none."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Found:
@@ -57,7 +60,9 @@ def match(found: Found, objects: Objects, ious: Ious, image_ids: Ints, category_
     keys = (found.category * num_images + found.image)[order]
     low, high = AREA_RANGES[:, :1], AREA_RANGES[:, 1:]
     object_ignored = objects.is_crowd | (objects.area < low) | (objects.area > high)
-    detection, obj = _pairs(keys, objects.category * num_images + objects.image)
+    if objects.is_ignored is not None:
+        object_ignored |= objects.is_ignored
+    detection, obj = pairs(keys, objects.category * num_images + objects.image)
     iou = ious(order[detection], obj)
     is_candidate = iou >= IOU_THRESHOLDS[0]
     candidates = detection[is_candidate], obj[is_candidate], iou[is_candidate]
@@ -78,7 +83,7 @@ def match(found: Found, objects: Objects, ious: Ious, image_ids: Ints, category_
     )
 
 
-def _pairs(detection_keys: Ints, object_keys: Ints) -> tuple[Ints, Ints]:
+def pairs(detection_keys: Ints, object_keys: Ints) -> tuple[Ints, Ints]:
     """Every detection with every object of its key: two int64 [P], by detection, then object. Both are sorted."""
     first = np.searchsorted(object_keys, detection_keys, side="left")
     count = np.searchsorted(object_keys, detection_keys, side="right") - first
