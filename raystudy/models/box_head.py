@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from raystudy.data.batch import Detections
 from raystudy.models.boxes import clip, decode, encode, grouped_nms, long_enough
-from raystudy.models.layers import conv_norm
+from raystudy.models.layers import conv_norm, exact
 from raystudy.models.normalization import NormFactory
 from raystudy.models.rpn import Proposals
 from raystudy.models.targets import GroundTruth, draw, match
@@ -79,7 +79,7 @@ class BoxHead(nn.Module):
         x = self.convs(pooled).flatten(1)
         for fc in self.fcs:
             x = F.relu(fc(x), inplace=True)
-        return self.category(x).float(), self.box(x).float().view(len(x), -1, 4)
+        return exact(self.category(x)), exact(self.box(x)).view(len(x), -1, 4)
 
     def losses(self, logits: Tensor, deltas: Tensor, rois: Rois, truth: GroundTruth) -> dict[str, Tensor]:
         """Cross entropy over all RoIs, and smooth L1 of the foreground divided by the number of all RoIs."""

@@ -1,6 +1,7 @@
 """The one building block that backbones, FPN and heads share: a convolution with its norm."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from raystudy.models.normalization import NormFactory
 
@@ -16,3 +17,8 @@ def conv_norm(inputs: int, outputs: int, kernel: int, norm: NormFactory, *, relu
     layer = norm(outputs)
     parts: list[nn.Module] = [conv(inputs, outputs, kernel, layer, stride=stride), layer]
     return nn.Sequential(*parts, nn.ReLU(inplace=True)) if relu else nn.Sequential(*parts)
+
+
+def exact(x: Tensor) -> Tensor:
+    """``x`` in at least float32: boxes and losses are not computed in half precision. float64 stays what it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from raystudy.data.batch import Target
 from raystudy.errors import DataError
 from raystudy.models.box_head import Rois
-from raystudy.models.layers import conv_norm
+from raystudy.models.layers import conv_norm, exact
 from raystudy.models.normalization import NormFactory
 from raystudy.spec.model import MaskHeadSpec
 
@@ -29,7 +29,7 @@ class MaskHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """[N, C, P, P] to mask logits [N, K + 1, 2P, 2P], float32; category 0 is unused."""
         hidden = F.relu(self.deconv(self.convs(pooled)), inplace=True)
-        return self.mask(hidden).float()  # type: ignore[no-any-return]
+        return exact(self.mask(hidden))
 
     def loss(self, logits: Tensor, labels: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """Binary cross entropy of the RoI's own category, mean over all pixels; 0 (with gradients) without RoIs.
@@ -39,7 +39,7 @@ class MaskHead(nn.Module):
         if len(labels) == 0:
             return {"loss_mask": logits.sum() * 0.0}
         own = logits[torch.arange(len(labels), device=labels.device), labels]
-        return {"loss_mask": F.binary_cross_entropy_with_logits(own, masks)}
+        return {"loss_mask": F.binary_cross_entropy_with_logits(own, masks.to(own.dtype))}
 
     def probabilities(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The masks of the categories that were detected, [N, 2P, 2P] in 0 to 1."""

@@ -26,7 +26,7 @@ class PixelNormalizer(nn.Module):
         The result lies channels last in memory, in which a CPU's convolutions and pooling are up to twice as fast.
         """
         ordered = images.flip(1) if self.spec.order == "bgr" else images
-        pixels = ordered.to(torch.float32, memory_format=torch.channels_last).sub_(self.mean).mul_(self.scale)
+        pixels = ordered.to(self.mean.dtype, memory_format=torch.channels_last).sub_(self.mean).mul_(self.scale)
         for picture, (height, width) in zip(pixels, sizes, strict=True):
             picture[:, height:] = 0
             picture[:, :, width:] = 0

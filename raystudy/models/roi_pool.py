@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from raystudy.models.layers import exact
+
 MAX_MATRIX_AREA = 64 * 64
 """Cells of the finest map up to which matrices are used on a CPU; their work grows with the area of the map."""
 
@@ -82,15 +84,15 @@ class RoiPooler:
         features = features[: coarsest + 1]
         rows = self._weights(boxes[..., 1::2], levels, [f.shape[-2] for f in features], choose_level=True)
         columns = self._weights(boxes[..., 0::2], levels, [f.shape[-1] for f in features], choose_level=False)
-        pooled = features[0].new_zeros((batch * number, self.size * channels, self.size))
+        pooled = exact(features[0].new_zeros((batch * number, self.size * channels, self.size)))
         with torch.autocast(boxes.device.type, enabled=False):
             for feature, row, column in zip(features, rows, columns, strict=True):
                 height, width = feature.shape[-2:]
-                by_row = feature.float().permute(0, 2, 1, 3).reshape(batch, height, channels * width)
+                by_row = exact(feature).permute(0, 2, 1, 3).reshape(batch, height, channels * width)
                 half = torch.bmm(row.reshape(batch, number * self.size, height), by_row)
                 half = half.view(batch * number, self.size * channels, width)
                 across = column.reshape(batch * number, self.size, width).transpose(1, 2)
-                pooled = torch.baddbmm(pooled.float(), half, across)
+                pooled = torch.baddbmm(pooled, half, across)
         shaped = pooled.view(batch * number, self.size, channels, self.size).permute(0, 2, 1, 3)
         keep = valid.reshape(-1)
         return (shaped if bool(keep.all()) else shaped[keep]).to(features[0].dtype)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from raystudy.models.anchors import grid_anchors
 from raystudy.models.boxes import clip, decode, encode, grouped_nms, long_enough
+from raystudy.models.layers import exact
 from raystudy.models.targets import GroundTruth, draw, match
 from raystudy.spec.model import RpnSpec
 
@@ -44,8 +45,8 @@ class RegionProposalNetwork(nn.Module):
         logits, deltas = [], []
         for feature in features:
             hidden = F.relu(self.conv(feature), inplace=True)
-            logits.append(self.objectness(hidden).permute(0, 2, 3, 1).flatten(1).float())
-            deltas.append(self.box(hidden).permute(0, 2, 3, 1).reshape(len(feature), -1, 4).float())
+            logits.append(exact(self.objectness(hidden).permute(0, 2, 3, 1).flatten(1)))
+            deltas.append(exact(self.box(hidden).permute(0, 2, 3, 1).reshape(len(feature), -1, 4)))
         return logits, deltas
 
     def anchors(self, features: Sequence[Tensor]) -> Tensor:
@@ -72,7 +73,7 @@ class RegionProposalNetwork(nn.Module):
         instance = found.instance.gather(1, drawn.index)
         target = encode(_rows(truth.boxes, instance), anchors[drawn.index], UNIT_WEIGHTS)
         count = drawn.is_drawn.sum().clamp(min=1)
-        objectness = F.binary_cross_entropy_with_logits(logit, drawn.is_foreground.float(), reduction="none")
+        objectness = F.binary_cross_entropy_with_logits(logit, drawn.is_foreground.to(logit.dtype), reduction="none")
         distance = F.smooth_l1_loss(delta, target, reduction="none", beta=spec.smooth_l1_beta).sum(-1)
         return {
             "loss_rpn_objectness": (objectness * drawn.is_drawn).sum() / count,
