@@ -3,7 +3,10 @@
 Read from the storage each time, never remembered, so that it is right after any crash.
 """
 
-from raystudy.records import EvalRow, Row, SegmentRef, TrialRecord, TrialState
+import dataclasses
+from collections.abc import Collection
+
+from raystudy.records import EvalRow, Row, SegmentRef, TrialRecord, TrialState, check_rows
 from raystudy.spec.plan import Plan, Segment
 from raystudy.store import Store
 
@@ -23,8 +26,12 @@ def read_trial(store: Store, plan: Plan, trial_id: str) -> TrialRecord:
         if committed < ref.end or _stopped_before(store, ref):
             state, error = _unfinished(store, ref, is_last=ref == path[-1])
             break
-    rows = store.trial_rows(_record(plan, trial_id, state, iteration, error)) if state == TrialState.COMPLETE else []
-    return _record(plan, trial_id, state, iteration, error, last_metrics(rows))
+    record = _record(plan, trial_id, state, iteration, error)
+    if state != TrialState.COMPLETE:
+        return record
+    rows, trial = store.trial_rows(record), plan.trials[trial_id]
+    check_rows(rows, start=0, end=iteration, eval_interval=trial.eval_interval, log_interval=trial.log_interval)
+    return dataclasses.replace(record, metrics=last_metrics(rows))
 
 
 def settle(store: Store, plan: Plan) -> dict[str, TrialRecord]:
@@ -38,11 +45,35 @@ def settle(store: Store, plan: Plan) -> dict[str, TrialRecord]:
     return records
 
 
-def pending_segments(store: Store, plan: Plan) -> list[Segment]:
-    """Segments that some incomplete trial still needs, those that ended in divergence included."""
-    incomplete = [trial_id for trial_id in plan.trials if not store.is_complete(trial_id)]
-    needed = {ref.segment_id for trial_id in incomplete for ref in plan.paths[trial_id]}
-    return [s for s in plan.segments if s.segment_id in needed and not store.segment(s.segment_id).is_done(s.end)]
+def pending_segments(store: Store, plan: Plan, wanted: Collection[str] | None = None) -> list[Segment]:
+    """Segments that some incomplete trial still needs, each no longer than it is needed.
+
+    Args:
+        store: what has been trained.
+        plan: of the study.
+        wanted: trials that are asked for; all of the plan when None.
+    """
+    needed: dict[str, int] = {}
+    for trial_id in plan.trials if wanted is None else wanted:
+        if not store.is_complete(trial_id):
+            for ref in plan.paths[trial_id]:
+                needed[ref.segment_id] = max(needed.get(ref.segment_id, 0), ref.end)
+    segments = [
+        dataclasses.replace(segment, end=needed[segment.segment_id])
+        for segment in plan.segments
+        if segment.segment_id in needed
+    ]
+    return [segment for segment in segments if not store.segment(segment.segment_id).is_done(segment.end)]
+
+
+def release_forks(store: Store, plan: Plan) -> None:
+    """Delete fork checkpoints that every branch has taken over into a checkpoint of its own."""
+    for trunk in plan.segments:
+        children = [segment for segment in plan.segments if segment.parent == trunk.segment_id]
+        if not children:
+            continue
+        pinned = {c.start for c in children if store.segment(c.segment_id).committed_iteration() <= c.start}
+        store.segment(trunk.segment_id).prune(keep=pinned, last=2)
 
 
 def has_diverged(store: Store, segment_id: str) -> bool:
@@ -80,7 +111,6 @@ def _record(
     state: TrialState,
     iteration: int,
     error: str,
-    metrics: dict[str, float] | None = None,
 ) -> TrialRecord:
     return TrialRecord(
         trial_id=trial_id,
@@ -88,6 +118,5 @@ def _record(
         segments=plan.paths[trial_id],
         state=state,
         iteration=iteration,
-        metrics=metrics or {},
         error=error,
     )

@@ -33,7 +33,7 @@ class ProcessGroupConfig(BackendConfig):
         return _ProcessGroupBackend
 
 
-class StudyTrainer(DataParallelTrainer):  # type: ignore[misc]
+class StudyTrainer(DataParallelTrainer):
     """A data-parallel trainer without data sets of Ray's."""
 
     def _create_default_callbacks(self) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from raystudy.cluster.ledger import has_diverged
+from raystudy.cluster.ledger import has_diverged, release_forks
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import TrackedRun
 from raystudy.spec.identity import to_dict
@@ -30,7 +30,7 @@ class PlanSearcher(Searcher):
         tracked: Mapping[str, TrackedRun],
     ) -> None:
         super().__init__()
-        self._store = Store.open(settings.storage)
+        self._store, self._plan = Store.open(settings.storage), plan
         self._settings = to_dict(settings)
         self._tracked = tracked
         needed = {s.spec.init.weights_id for s in segments if s.spec.init.kind == "pretrained"}
@@ -64,7 +64,8 @@ class PlanSearcher(Searcher):
         return self._config("segment", node_id, self._waiting.pop(node_id))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Remember a node that Tune has given up."""
+        """Remember a node that Tune has given up, and free what a finished one has made needless."""
+        release_forks(self._store, self._plan)
         if error:
             node_id = self._issued[trial_id]
             self.failed[node_id] = "it failed again and again; see its error below"

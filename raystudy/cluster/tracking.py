@@ -89,19 +89,37 @@ class Tracker(Protocol):
         ...
 
 
-def open_tracker(settings: TrackingSettings | None, run: TrackedRun | None) -> Tracker:
-    """The tracker of one run: one that does nothing when tracking is off. On rank 0 only."""
-    if settings is None or run is None or _mode_from_environment() == "disabled":
-        return _NullTracker()
-    return _WandbTracker(settings, run)
+def open_tracker(settings: TrackingSettings | None, run: TrackedRun | None, tensorboard: str = "") -> Tracker:
+    """The tracker of one run: one that does nothing when tracking is off. On rank 0 only.
+
+    Args:
+        settings: Weights & Biases; None is off.
+        run: what is tracked.
+        tensorboard: folder for TensorBoard's files; empty is off.
+    """
+    trackers: list[Tracker] = []
+    if run is not None and settings is not None and _mode_from_environment() != "disabled":
+        trackers.append(_WandbTracker(settings, run))
+    if run is not None and tensorboard:
+        from raystudy.cluster.tensorboard import TensorboardTracker
+
+        trackers.append(TensorboardTracker(Path(tensorboard), run))
+    return trackers[0] if len(trackers) == 1 else _Trackers(trackers)
 
 
-class _NullTracker:
+class _Trackers:
+    """Several, or none at all."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = trackers
+
     def log(self, rows: Sequence[Row]) -> None:
-        """Nothing."""
+        for tracker in self._trackers:
+            tracker.log(rows)
 
     def finish(self, state: TrialState, error: str = "") -> None:
-        """Nothing."""
+        for tracker in self._trackers:
+            tracker.finish(state, error)
 
 
 class _WandbTracker:

@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,10 @@ class Slots:
 
 
 def run_plan(
-    plan: Plan, settings: RunSettings, tracked: Mapping[str, TrackedRun] | None = None
+    plan: Plan,
+    settings: RunSettings,
+    tracked: Mapping[str, TrackedRun] | None = None,
+    wanted: Collection[str] | None = None,
 ) -> dict[str, TrialRecord]:
     """Train what the storage does not hold yet; the records of all trials.
 
@@ -47,12 +50,13 @@ def run_plan(
         plan: what to train.
         settings: where and with what.
         tracked: the run that Weights & Biases shows of each segment, by segment id.
+        wanted: trials that are asked for; all of the plan when None.
 
     Raises:
         ClusterError: a segment can never fit the cluster; nothing has been started.
     """
     store = Store.open(settings.storage)
-    segments = pending_segments(store, plan)
+    segments = pending_segments(store, plan, wanted)
     failed: dict[str, str] = {}
     if segments:
         with _ray(segments, settings):

@@ -3,7 +3,8 @@
 import functools
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -25,7 +26,7 @@ from raystudy.spec.plan import Segment
 from raystudy.store import SegmentStore, Store
 from raystudy.training import collectives
 from raystudy.training.loop import train
-from raystudy.training.state import TrainState, build_state
+from raystudy.training.state import Snapshot, TrainState, build_state
 from raystudy.training.validation import Validator
 
 
@@ -54,19 +55,22 @@ def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: Trac
     attempt = collectives.broadcast_object(_begin(kept, segment) if is_first else None)
     state = _restore(segment, settings, kept)
     tracker = open_tracker(settings.tracking, tracked) if is_first else open_tracker(None, None)
-    commits = _Commits(segment, settings, kept, attempt, tracker, tracked)
-    try:
-        _train(state, segment, settings, commits, run)
-        outcome, error = TrialState.COMPLETE, ""
-    except TrainingError as problem:
-        outcome = TrialState.DIVERGED if isinstance(problem, DivergedError) else TrialState.FAILED
-        error = str(problem)
-    if is_first:
-        commits.finish(state, outcome, error)
+    with _Commits(segment, settings, kept, attempt, tracker, tracked) as commits:
+        try:
+            _train(state, segment, settings, commits, run)
+            outcome, error = TrialState.COMPLETE, ""
+        except TrainingError as problem:
+            outcome = TrialState.DIVERGED if isinstance(problem, DivergedError) else TrialState.FAILED
+            error = str(problem)
+        if is_first:
+            commits.finish(state, outcome, error)
 
 
 class _Commits:
-    """What rank 0 keeps of a segment, in storage first and then in views of it."""
+    """What rank 0 keeps of a segment, in storage first and then in views of it.
+
+    Checkpoints are written by a thread from a copy of the state, one after another, while training goes on.
+    """
 
     def __init__(
         self,
@@ -80,19 +84,24 @@ class _Commits:
         self._segment, self._settings, self._kept = segment, settings, kept
         self._attempt, self._tracker = attempt, tracker
         self._earlier = earlier_rows(Store.open(settings.storage), tracked) if tracked is not None else []
+        self._writer = ThreadPoolExecutor(max_workers=1)
+        self._writing: Future[list[Row]] | None = None
+
+    def __enter__(self) -> "_Commits":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.shutdown(wait=True)
 
     def commit(self, state: TrainState, matches: Mapping[str, Matches]) -> None:
-        """Make everything up to the state's iteration final."""
-        if state.iteration in self._segment.ends:
-            self._kept.keep_matches(self._attempt, state.iteration, matches)
-        rows = self._own_rows(state)
-        self._kept.commit(self._attempt, state.iteration, state.save, rows)
-        self._kept.prune(keep=self._segment.forks)
-        self._tracker.log([*self._earlier, *rows])
+        """Make everything up to the state's iteration final; returns before that is done."""
+        self._wait()
+        self._writing = self._writer.submit(self._write, state.snapshot(), state.iteration, list(state.rows), matches)
 
     def finish(self, state: TrainState, outcome: TrialState, error: str) -> None:
         """Keep how the segment ended."""
-        rows = self._own_rows(state)
+        self._wait()
+        rows = self._own(state.rows)
         result = {
             "state": outcome.value,
             "iteration": state.iteration,
@@ -104,6 +113,7 @@ class _Commits:
             "provenance": provenance(self._settings),
         }
         self._kept.finish(self._attempt, result, rows)
+        self._kept.prune(keep=self._segment.forks, last=1)
         self._tracker.log([*self._earlier, *rows])
         self._tracker.finish(outcome, error)
 
@@ -111,9 +121,25 @@ class _Commits:
         """Tell people how far it is."""
         self._kept.write_progress(_progress(row, self._segment))
 
-    def _own_rows(self, state: TrainState) -> list[Row]:
+    def _write(
+        self, snapshot: Snapshot, iteration: int, rows: Sequence[Row], matches: Mapping[str, Matches]
+    ) -> list[Row]:
+        own = self._own(rows)
+        if iteration in self._segment.ends:
+            self._kept.keep_matches(self._attempt, iteration, matches)
+        self._kept.commit(self._attempt, iteration, snapshot.save, own)
+        self._kept.prune(keep=self._segment.forks)
+        return own
+
+    def _wait(self) -> None:
+        """For the checkpoint that is being written; raises what went wrong with it."""
+        if self._writing is not None:
+            self._tracker.log([*self._earlier, *self._writing.result()])
+            self._writing = None
+
+    def _own(self, rows: Sequence[Row]) -> list[Row]:
         """Without those of a gap between an older checkpoint and the fork: they are the trunk's, not the branch's."""
-        return [row for row in state.rows if row.iteration > self._segment.start]
+        return [row for row in rows if row.iteration > self._segment.start]
 
 
 def _begin(kept: SegmentStore, segment: Segment) -> int:

@@ -19,6 +19,17 @@ from raystudy.training.optimizer import build_optimizer
 STATE_FILE = "state.pt"
 
 
+class Snapshot:
+    """What a checkpoint holds of the state, on the CPU; can be written while training goes on."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self._content = content
+
+    def save(self, folder: Path) -> None:
+        """Write it into ``folder``; rows are written beside it, readable without torch."""
+        torch.save(self._content, folder / STATE_FILE)
+
+
 @dataclass
 class TrainState:
     """What a checkpoint carries, and a resumed or forked run goes on from."""
@@ -43,20 +54,21 @@ class TrainState:
         """Where the model lives."""
         return next(self.model.parameters()).device
 
-    def save(self, folder: Path) -> None:
-        """Write everything but the rows into ``folder``; they are written beside it, readable without torch."""
-        content = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "iteration": self.iteration,
-            "exposure": dataclasses.asdict(self.exposure),
-            "wall_time_s": self.wall_time_s,
-            "rng": torch.get_rng_state(),
-        }
-        torch.save(content, folder / STATE_FILE)
+    def snapshot(self) -> "Snapshot":
+        """A copy of everything but the rows, which training on does not change."""
+        return Snapshot(
+            {
+                "model": _copied(self.model.state_dict()),
+                "optimizer": _copied(self.optimizer.state_dict()),
+                "iteration": self.iteration,
+                "exposure": dataclasses.asdict(self.exposure),
+                "wall_time_s": self.wall_time_s,
+                "rng": torch.get_rng_state(),
+            }
+        )
 
     def load(self, folder: Path, rows: Sequence[Row] = (), *, wall_time: bool = True) -> None:
-        """Go on from what ``save`` wrote.
+        """Go on from a snapshot.
 
         Args:
             folder: holds the state.
@@ -81,9 +93,22 @@ def build_state(spec: TrialSpec, weights: Path | None, device: torch.device) -> 
     """
     model = build_detector(spec.model, spec.data.num_categories, spec.evaluation)
     initialize(model, spec.seed)
+    if weights is not None and spec.init.kind != "pretrained":
+        raise ValueError(f"weights {weights} are given to a trial with init {spec.init.kind}")
     if spec.init.kind == "pretrained":
         if weights is None or not weights.is_file():
             raise WeightsError(f"the pre-trained weights {spec.init.weights_id} are not at {weights}")
         load_backbone_weights(model, weights)
     model.to(device)
     return TrainState(model=model, network=model, optimizer=build_optimizer(model, spec.optimizer))
+
+
+def _copied(value: Any) -> Any:
+    """The same nest of containers with tensors copied to the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return value

@@ -87,7 +87,7 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, norm: str) -> None:
     validate = Validator(open_split(trial.data, "val"), trial)
     for row in train(killed, segment, _batches(killed, segment), validate):
         if row.split == "val" and row.iteration == 4:
-            killed.save(tmp_path)
+            killed.snapshot().save(tmp_path)
             break
     resumed = build_state(trial, None, CPU)
     resumed.load(tmp_path, killed.rows)
