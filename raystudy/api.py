@@ -1,11 +1,11 @@
 """Running a study from Python: what the command line does, as functions."""
 
 import dataclasses
-import os
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from raystudy.cluster.ledger import pending_segments
 from raystudy.cluster.preflight import preflight
@@ -13,7 +13,6 @@ from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import tracked_runs
 from raystudy.cluster.tuner import run_plan
 from raystudy.console import LiveView, make_console
-from raystudy.errors import SpecError
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.study import StudySpec
@@ -35,7 +34,9 @@ class Outcome:
         return all(record.state in (TrialState.COMPLETE, TrialState.DIVERGED) for record in self.records.values())
 
 
-def run(study: StudySpec, settings: RunSettings, *, share: bool = True) -> Outcome:
+def run(
+    study: StudySpec, settings: RunSettings, *, share: bool = True, wanted: Collection[str] | None = None
+) -> Outcome:
     """Run a study to its end, from wherever its storage says that it stands.
 
     Running it again trains only what is missing; two studies in one storage share the trials and trunks they have in
@@ -45,6 +46,7 @@ def run(study: StudySpec, settings: RunSettings, *, share: bool = True) -> Outco
         study: what to train.
         settings: where and with what.
         share: False trains every trial alone, to prove that sharing trunks changes nothing.
+        wanted: ids of the trials to train now; all of the study when None. Forks of the others stay possible.
 
     Raises:
         RaystudyError: the study, its data, its storage or the cluster cannot do it; nothing has been started.
@@ -95,25 +97,3 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
-
-
-def with_workers(study: StudySpec, workers: int) -> StudySpec:
-    """The study on ``workers`` workers a trial, its global batch unchanged.
-
-    Raises:
-        SpecError: the global batch cannot be dealt to that many workers.
-    """
-    batch = study.base.global_batch
-    if workers < 1 or batch % workers:
-        fits = [str(n) for n in range(1, batch + 1) if batch % n == 0]
-        raise SpecError(
-            f"--workers is {workers}, but a global batch of {batch} images can be dealt to {', '.join(fits)} workers"
-        )
-    base = dataclasses.replace(study.base, workers=workers, images_per_worker=batch // workers)
-    return dataclasses.replace(study, base=base)
-
-
-def default_device() -> Literal["cpu", "cuda"]:
-    """``cuda`` where this machine has a GPU, else ``cpu``; does not load torch."""
-    has_gpu = Path("/proc/driver/nvidia/version").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
-    return "cuda" if has_gpu else "cpu"

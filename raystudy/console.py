@@ -79,10 +79,10 @@ def trials_table(records: Iterable[TrialRecord]) -> Table:
 
 
 class LiveView:
-    """Shows the segments of a plan while they train, read from the storage; plain lines without a terminal."""
+    """Shows segments while they train, read from the storage; plain lines without a terminal."""
 
-    def __init__(self, store: Store, plan: Plan, console: Console, refresh_s: float = 1.0) -> None:
-        self._store, self._plan, self._console = store, plan, console
+    def __init__(self, store: Store, segments: Sequence[Segment], console: Console, refresh_s: float = 1.0) -> None:
+        self._store, self._segments, self._console = store, segments, console
         self._refresh_s = refresh_s if console.is_terminal else 20.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -128,7 +128,7 @@ class LiveView:
 
     def _running(self) -> list[tuple[Segment, dict[str, float]]]:
         found = []
-        for segment in self._plan.segments:
+        for segment in self._segments:
             kept = self._store.segment(segment.segment_id)
             progress = kept.progress()
             if progress is not None and kept.newest_attempt() and kept.result() is None:
@@ -141,7 +141,7 @@ class LiveView:
 
     def _done_iterations(self) -> int:
         done = 0
-        for segment in self._plan.segments:
+        for segment in self._segments:
             kept = self._store.segment(segment.segment_id)
             progress = kept.progress() or {}
             seen = max(kept.committed_iteration(), int(progress.get("iteration", 0)))
@@ -149,7 +149,8 @@ class LiveView:
         return done
 
     def _summary(self) -> str:
-        done, total = self._done_iterations(), self._plan.shared_iterations
+        done = self._done_iterations()
+        total = sum(segment.iterations for segment in self._segments)
         elapsed = time.monotonic() - self._began
         rate = (done - self._before) / elapsed if elapsed > 0 else 0.0
         eta = f", about {_duration((total - done) / rate)} left" if rate > 0 and done < total else ""

@@ -111,6 +111,10 @@ class Store:
         path = self.root / "trials" / f"{trial_id}.json"
         return record_from_dict(atomic.read_json(path)) if path.is_file() else None
 
+    def trials(self) -> list[TrialRecord]:
+        """The records of all trials."""
+        return [record_from_dict(atomic.read_json(path)) for path in sorted((self.root / "trials").glob("*.json"))]
+
     def is_complete(self, trial_id: str) -> bool:
         """Whether all of the trial's iterations are committed."""
         record = self.read_trial(trial_id)

@@ -44,6 +44,9 @@ class StudySpec:
     pretraining: PretrainSpec | None = None
     """The recipe that makes weights for pretrained cells that name none; its backbone and norm are the cell's."""
 
+    crossover_delta: float | None = None
+    """Answer by bisection over schedules, for this many AP, instead of training the whole grid."""
+
     excluded: tuple[Mapping[str, str], ...] = field(default=())
     """Cells that are left out: a cell matches when it has all the levels that are named, axis -> level."""
 
@@ -101,3 +104,19 @@ class StudySpec:
     def from_dict(cls, data: Mapping[str, Any]) -> "StudySpec":
         """The inverse of ``to_dict``; raises ``SpecError`` with all that does not fit."""
         return from_dict(cls, data, "study")
+
+
+def with_workers(study: StudySpec, workers: int) -> StudySpec:
+    """The study on ``workers`` workers a trial, its global batch unchanged.
+
+    Raises:
+        SpecError: the global batch cannot be dealt to that many workers.
+    """
+    batch = study.base.global_batch
+    if workers < 1 or batch % workers:
+        fits = [str(n) for n in range(1, batch + 1) if batch % n == 0]
+        raise SpecError(
+            f"--workers is {workers}, but a global batch of {batch} images can be dealt to {', '.join(fits)} workers"
+        )
+    base = dataclasses.replace(study.base, workers=workers, images_per_worker=batch // workers)
+    return dataclasses.replace(study, base=base)

@@ -31,7 +31,11 @@ class PretrainSpec:
     image_size: int = 48
     iterations: int = 800
     batch_size: int = 64
+    """Pictures of an iteration, over all workers."""
+
     base_lr: float = 0.1
+    """Of the whole batch, whatever its size."""
+
     momentum: float = 0.9
     weight_decay: float = 1e-4
     warmup_iterations: int = 40
@@ -45,6 +49,19 @@ class PretrainSpec:
 
     pixels: PixelSpec = PixelSpec()
     """As the detector's, so that its first layer sees what it was trained on."""
+
+    lr_drops: tuple[int, ...] = ()
+    """Iterations at which the rate falls to a tenth; empty lets it fall along half a cosine to 0."""
+
+    norm_weight_decay: float = 0.0
+    bias_weight_decay: float = 0.0
+    zero_last_gamma: bool = False
+    """Whether a residual block's last norm starts from 0, so that the block starts as the identity."""
+
+    workers: int = 1
+    """Workers that share a batch. It decides the statistics of ``bn``, and the order of sums."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     @property
     def weights_id(self) -> str:

@@ -1,0 +1,154 @@
+"""The flags that every experiment takes, and the study and settings that follow from them."""
+
+import argparse
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.tracking import TrackingSettings
+from raystudy.errors import SpecError
+from raystudy.spec.presets import Preset, init_axis, load_preset, norm_axis
+from raystudy.spec.study import StudySpec, with_workers
+
+StudyFunction = Callable[[Preset], StudySpec]
+
+
+def add_study_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that every experiment takes."""
+    what = parser.add_argument_group("what to train")
+    what.add_argument("--preset", default="demo", help="smoke, demo or paper (default %(default)s)")
+    what.add_argument("--data", help="a folder in COCO format; the embedded shapes when not given")
+    what.add_argument("--schedules", type=_floats, help="multiples of the unit, such as 1,2,4")
+    what.add_argument("--unit", type=int, help="iterations of 1x; the preset's when not given")
+    what.add_argument("--seeds", type=_seeds, help="a number of seeds, or a list such as 0,3,")
+    what.add_argument("--inits", type=_words, help="random, pretrained or both (default)")
+    what.add_argument("--norm", type=_words, help="gn, sync_bn, bn, frozen_bn or none, or several: gn,bn")
+    what.add_argument("--weights", type=Path, help="a weights file for pretrained trials")
+    what.add_argument("--workers", type=int, help="workers of a trial; the global batch stays")
+    what.add_argument("--precision", help="fp32 or bf16")
+    how = parser.add_argument_group("how to run it")
+    how.add_argument("--storage", help="where rows, checkpoints and report live (default runs/PRESET)")
+    how.add_argument("--plan", action="store_true", help="print the plan and train nothing")
+    how.add_argument("--no-share", action="store_true", help="train every trial alone instead of sharing trunks")
+    how.add_argument(
+        "--crossover", type=float, metavar="DELTA", help="bisect for the schedule where random init is within DELTA AP"
+    )
+    how.add_argument("--threads", type=int, default=1, help="CPU threads of a worker (default %(default)s)")
+    how.add_argument("--device", choices=("cpu", "cuda"), help="cuda where this machine has a GPU, else cpu")
+    how.add_argument("--loader-processes", type=int, help="processes that prepare a worker's batches")
+    how.add_argument("--wandb", metavar="PROJECT[/ENTITY]", help="log every trial to Weights & Biases")
+    how.add_argument("--wandb-offline", action="store_true", help="keep W&B runs on disk, to sync later")
+
+
+def build_study(function: StudyFunction, options: argparse.Namespace) -> StudySpec:
+    """The script's study with the command line's overrides.
+
+    Raises:
+        RaystudyError: what was asked cannot be; all problems at once.
+    """
+    preset = load_preset(options.preset)
+    if options.unit is not None:
+        preset = dataclasses.replace(preset, unit=options.unit)
+    if options.data is not None:
+        preset = _on_data(preset, options.data)
+    study = function(preset)
+    axes = [preset.schedule_axis(options.schedules)] if options.schedules else []
+    axes += [preset.seed_axis(options.seeds)] if options.seeds else []
+    axes += [init_axis(options.inits)] if options.inits else []
+    axes += [norm_axis(options.norm)] if options.norm else []
+    for axis in axes:
+        study = study.with_axis(axis)
+    if options.precision:
+        study = dataclasses.replace(study, base=dataclasses.replace(study.base, precision=options.precision))
+    if options.workers is not None:
+        study = with_workers(study, options.workers)
+    if options.weights is not None:
+        study = _with_weights(study, options.weights)
+    if options.crossover is not None:
+        study = dataclasses.replace(study, crossover_delta=options.crossover)
+    return dataclasses.replace(study, preset=preset.name, unit=preset.unit, pretraining=preset.pretraining)
+
+
+def build_settings(study: StudySpec, options: argparse.Namespace) -> RunSettings:
+    """Where and with what the study runs."""
+    storage = str(Path(options.storage or f"runs/{options.preset}").expanduser().absolute())
+    return RunSettings(
+        storage=storage,
+        study=study.name,
+        threads=options.threads,
+        device=options.device or default_device(),
+        loader_processes=options.loader_processes if options.loader_processes is not None else _loaders(options),
+        tracking=_tracking(options, storage),
+    )
+
+
+def default_device() -> Literal["cpu", "cuda"]:
+    """``cuda`` where this machine has a GPU, else ``cpu``; does not load torch."""
+    has_gpu = Path("/proc/driver/nvidia/version").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+    return "cuda" if has_gpu else "cpu"
+
+
+def _tracking(options: argparse.Namespace, storage: str) -> TrackingSettings | None:
+    if options.wandb is None:
+        if options.wandb_offline:
+            raise SpecError("--wandb-offline needs a project: add --wandb PROJECT")
+        return None
+    return TrackingSettings.parse(options.wandb, offline=options.wandb_offline, folder=f"{storage}/wandb")
+
+
+def _loaders(options: argparse.Namespace) -> int:
+    """Small pictures live in memory and need no process; COCO's are decoded by four a worker."""
+    return 4 if options.preset == "paper" else 0
+
+
+def _on_data(preset: Preset, source: str) -> Preset:
+    """The preset on a user's data; the recipe of ``paper`` stays, smaller presets take what the data asks for."""
+    from raystudy.data.resolve import data_defaults, resolve_data
+
+    data = resolve_data(source)
+    base = dataclasses.replace(preset.base, data=data)
+    if preset.name != "paper":
+        base = data_defaults(data).applied_to(base)
+    return dataclasses.replace(preset, base=base)
+
+
+def _with_weights(study: StudySpec, path: Path) -> StudySpec:
+    if not path.is_file():
+        raise SpecError(f"the weights file {path} does not exist; check --weights")
+    weights_id = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    axes = []
+    for axis in study.axes:
+        levels = tuple(
+            dataclasses.replace(
+                level,
+                overrides={**level.overrides, "init.weights_id": weights_id, "init.weights_file": str(path.absolute())},
+            )
+            if level.overrides.get("init.kind") == "pretrained"
+            else level
+            for level in axis.levels
+        )
+        axes.append(dataclasses.replace(axis, levels=levels))
+    return dataclasses.replace(study, axes=tuple(axes))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _floats(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in _words(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 1,2,4") from error
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        numbers = [int(word) for word in _words(text)]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of seeds nor a list such as 0,3") from error
+    return tuple(numbers) if "," in text else tuple(range(numbers[0]))
