@@ -41,13 +41,12 @@ def factors(spec: Mapping[str, Any], unit: int) -> dict[str, Any]:
 
 def varying(specs: Iterable[Mapping[str, Any]]) -> list[str]:
     """For each trial, the spec fields that vary over the study and are no named factor, as ``path=value, ...``."""
-    flat = [_flatten(spec) for spec in specs]
-    values: dict[str, set[str]] = {}
-    for one in flat:
-        for path, value in one.items():
-            values.setdefault(path, set()).add(value)
-    paths = [p for p, seen in sorted(values.items()) if len(seen) > 1 and not _is_named(p)]
-    return [", ".join(f"{path}={one.get(path, '-')}" for path in paths) for one in flat]
+    chosen = list(specs)
+    paths: set[tuple[str, ...]] = set()
+    for one in chosen[1:]:
+        _differences(chosen[0], one, (), paths)
+    unnamed = sorted(path for path in paths if not _is_named(".".join(path)))
+    return [", ".join(f"{'.'.join(path)}={_at(one, path)}" for path in unnamed) for one in chosen]
 
 
 def setting_label(setting: Mapping[str, Any], constant: Iterable[str] = ()) -> str:
@@ -74,10 +73,18 @@ def _is_named(path: str) -> bool:
     return path.startswith(_CAPTURED) or path in _DECIDES_NOTHING
 
 
-def _flatten(value: Any, path: str = "") -> dict[str, str]:
-    if isinstance(value, Mapping):
-        found: dict[str, str] = {}
-        for key, item in value.items():
-            found |= _flatten(item, f"{path}.{key}" if path else str(key))
-        return found
-    return {path: str(value)}
+def _differences(first: Any, other: Any, path: tuple[str, ...], found: set[tuple[str, ...]]) -> None:
+    """Add to ``found`` the paths at which two specs differ."""
+    if first == other:
+        return
+    if isinstance(first, dict) and isinstance(other, dict):
+        for key in {**first, **other}:
+            _differences(first.get(key), other.get(key), (*path, str(key)), found)
+    else:
+        found.add(path)
+
+
+def _at(spec: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        spec = spec.get(key) if isinstance(spec, dict) else None
+    return "-" if spec is None else spec

@@ -1,7 +1,8 @@
 """Reading a storage, local folder or object store, without knowing what is in it."""
 
+import json
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 from pyarrow import fs
@@ -36,6 +37,17 @@ class StorageReader:
                 return cast(bytes, stream.read())
         except FileNotFoundError:
             return None
+
+    def read_json(self, path: str) -> dict[str, Any] | None:
+        """The content of a JSON file; None when it is not there."""
+        content = self.read(path)
+        if content is None:
+            return None
+        try:
+            parsed: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            raise StorageError(f"{self.root}/{path} is no JSON ({error}); it was not written by raystudy") from error
+        return parsed
 
     def read_table(self, path: str) -> pa.Table | None:
         """An Arrow IPC file as a table, memory-mapped where it is local; None when it is not there."""

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from raystudy.records import EvalRow, Row, SegmentRef, TrainRow, TrialRecord, TrialState, record_to_dict, write_rows
 from raystudy.spec.data import DataSpec, ShapesSpec
@@ -76,10 +77,24 @@ def _write(folder: Path, trials: int) -> None:
 def _rows(segment_id: str, total: int) -> list[Row]:
     rows: list[Row] = []
     for iteration in range(9, total + 1, 9):
-        common = {"segment_id": segment_id, "iteration": iteration, "lr": 0.02, "global_batch": 16, "workers": 8}
-        values = {"loss": 1.0, "loss_mask": 0.3, "loss_box_reg": 0.2, "images": 16 * iteration, "wall_time_s": 1.0}
+        common: dict[str, Any] = {
+            "segment_id": segment_id,
+            "iteration": iteration,
+            "lr": 0.02,
+            "global_batch": 16,
+            "workers": 8,
+        }
+        values: dict[str, Any] = {
+            "loss": 1.0,
+            "loss_mask": 0.3,
+            "loss_box_reg": 0.2,
+            "images": 16 * iteration,
+            "wall_time_s": 1.0,
+        }
         rows.append(TrainRow(**common, **values, iterations_per_s=3.0))
-        metrics = {f"{kind}_{name}": 40.0 for kind in ("box", "mask") for name in ("ap", "ap50", "ap75", "ap_small")}
+        metrics: dict[str, Any] = {
+            f"{kind}_{name}": 40.0 for kind in ("box", "mask") for name in ("ap", "ap50", "ap75", "ap_small")
+        }
         rows.append(EvalRow(**common, **values, **metrics, num_images=5000))
     assert len(rows) == ROWS
     return rows

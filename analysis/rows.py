@@ -1,0 +1,150 @@
+"""From segments' Arrow files to one table of rows in pandas, within a bounded memory.
+
+Files are memory-mapped, turned into columns a batch of trials at a time, and let go when the last trial that needs
+them has been read; columns without any number are never copied.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.files import StorageReader
+from raystudy.errors import RowsError
+from raystudy.records import ROWS_VERSION, SegmentRef, TrialRecord, columns
+
+VERSION_KEY = b"raystudy_rows_version"
+CATEGORIES = ("trial_id", "init", "norm", "backbone", "schedule", "data", "other")
+NUMBERS = ("seed", "total", "units", "fraction", "train_images")
+"""Factors of the trial that every row carries."""
+
+_TEXTS = tuple(name for name, kind in columns().items() if kind is str)
+_BATCH = 500
+"""Trials that are turned into columns at once."""
+
+Pieces = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class ReadRows:
+    """What ``read_rows`` found."""
+
+    rows: pd.DataFrame
+    segments: pd.DataFrame
+    """``start``, ``end``, ``wall_time_s`` and ``workers`` by ``segment_id``."""
+
+
+def read_rows(reader: StorageReader, trials: pd.DataFrame, records: Mapping[str, TrialRecord]) -> ReadRows:
+    """The rows of all trials, in the order of ``trials``, joined with their factors; and every segment once.
+
+    Raises:
+        RowsError: rows of another schema version.
+    """
+    left = Counter(ref.segment_id for record in records.values() for ref in record.segments)
+    tables: dict[str, pa.Table | None] = {}
+    segments: dict[str, tuple[int, int, float, int]] = {}
+    pieces: Pieces = {}
+    batch: list[pa.Table] = []
+    lengths = np.zeros(len(trials), dtype=np.int64)
+    for position, trial_id in enumerate(trials.index):
+        for ref in records[trial_id].segments:
+            if ref.segment_id not in tables:
+                tables[ref.segment_id] = _read_segment(reader, ref.segment_id)
+            table = tables[ref.segment_id]
+            left[ref.segment_id] -= 1
+            if not left[ref.segment_id]:
+                del tables[ref.segment_id]
+            if table is None or not table.num_rows:
+                continue
+            segments.setdefault(ref.segment_id, _summary(table, ref.start))
+            part = _part(table, ref)
+            batch.append(part)
+            lengths[position] += part.num_rows
+        if position % _BATCH == _BATCH - 1:
+            _flush(batch, pieces)
+    _flush(batch, pieces)
+    names = ["start", "end", "wall_time_s", "workers"]
+    summary = pd.DataFrame.from_dict(segments, orient="index", columns=names).rename_axis("segment_id")
+    return ReadRows(_joined(pieces, trials, lengths), summary)
+
+
+def _read_segment(reader: StorageReader, segment_id: str) -> pa.Table | None:
+    """The rows at the segment's end, unless a longer run has gone beyond it: then those of its newest checkpoint.
+
+    A checkpoint folder under its final, numeric name is whole; others are still being written.
+    """
+    folder = f"segments/{segment_id}"
+    checkpoints = sorted((int(n) for n in reader.names(f"{folder}/checkpoints") if n.isdigit()), reverse=True)
+    result = reader.read_json(f"{folder}/result.json")
+    paths = [f"{folder}/checkpoints/{iteration}/rows.arrow" for iteration in checkpoints]
+    if result is not None and int(result["iteration"]) >= max(checkpoints, default=0):
+        paths = [f"{folder}/rows.arrow"]
+    table = next((found for path in paths if (found := reader.read_table(path)) is not None), None)
+    if table is not None:
+        version = (table.schema.metadata or {}).get(VERSION_KEY, b"none").decode()
+        if version != str(ROWS_VERSION):
+            raise RowsError(
+                f"segment {segment_id} has rows of version {version}; this raystudy reads {ROWS_VERSION}; "
+                "read them with the raystudy that wrote them, or train anew"
+            )
+    return table
+
+
+def _summary(table: pa.Table, start: int) -> tuple[int, int, float, int]:
+    wall = table.column("wall_time_s").to_numpy()
+    last = table.num_rows - 1
+    known = wall[~np.isnan(wall)]
+    end, workers = table.column("iteration")[last].as_py(), table.column("workers")[last].as_py()
+    return start, int(end), float(known.max()) if len(known) else 0.0, int(workers)
+
+
+def _part(table: pa.Table, ref: SegmentRef) -> pa.Table:
+    iterations = table.column("iteration").to_numpy()
+    inside = np.flatnonzero((iterations > ref.start) & (iterations <= ref.end))
+    if len(inside) == table.num_rows:
+        return table
+    if len(inside) and inside[-1] - inside[0] + 1 == len(inside):
+        return table.slice(int(inside[0]), len(inside))
+    return table.take(pa.array(inside))
+
+
+def _flush(batch: list[pa.Table], pieces: Pieces) -> None:
+    """Turn a batch into columns; a column of nan alone is kept as its length."""
+    if not batch:
+        return
+    table = pa.concat_tables(batch)
+    batch.clear()
+    for name in table.column_names:
+        column = table.column(name)
+        if name in _TEXTS:
+            pieces.setdefault(name, []).append(column.dictionary_encode().combine_chunks())
+            continue
+        values = column.to_numpy()
+        is_empty = values.dtype.kind == "f" and bool(np.isnan(values).all())
+        pieces.setdefault(name, []).append(len(values) if is_empty else values.copy())
+
+
+def _joined(pieces: Pieces, trials: pd.DataFrame, lengths: np.ndarray) -> pd.DataFrame:
+    positions = np.repeat(np.arange(len(trials), dtype=np.int32), lengths)
+    found: dict[str, Any] = {}
+    for name in CATEGORIES:
+        codes, names = pd.factorize(trials.index if name == "trial_id" else trials[name])
+        small = codes.astype(np.int8) if len(names) < 127 else codes.astype(np.int32)
+        found[name] = pd.Categorical.from_codes(small[positions], categories=names)
+    for name in NUMBERS:
+        found[name] = trials[name].to_numpy()[positions]
+    if not pieces:
+        empty = {name: np.zeros(0, dtype=np.dtype(kind)) for name, kind in columns().items() if kind is not str}
+        return pd.DataFrame(found | empty | {name: pd.Categorical([]) for name in _TEXTS})
+    for name in list(pieces):
+        parts = pieces.pop(name)
+        if name in _TEXTS:
+            found[name] = pa.chunked_array(parts).unify_dictionaries().to_pandas()
+        elif not all(isinstance(part, int) for part in parts):
+            filled = [np.full(part, np.nan) if isinstance(part, int) else part for part in parts]
+            found[name] = np.concatenate(filled)
+    return pd.DataFrame(found, copy=False)
