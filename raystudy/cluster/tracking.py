@@ -7,12 +7,13 @@ the tracking is told once and never reaches the trial. The key comes from the en
 looks for it, and never passes through our hands.
 """
 
+import functools
 import logging
 import netrc
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,14 +98,14 @@ def open_tracker(settings: TrackingSettings | None, run: TrackedRun | None, tens
         run: what is tracked.
         tensorboard: folder for TensorBoard's files; empty is off.
     """
-    trackers: list[Tracker] = []
+    trackers = []
     if run is not None and settings is not None and _mode_from_environment() != "disabled":
-        trackers.append(_WandbTracker(settings, run))
+        trackers.append(_Harmless("W&B", run, functools.partial(_WandbTracker, settings, run)))
     if run is not None and tensorboard:
         from raystudy.cluster.tensorboard import TensorboardTracker
 
-        trackers.append(TensorboardTracker(Path(tensorboard), run))
-    return trackers[0] if len(trackers) == 1 else _Trackers(trackers)
+        trackers.append(_Harmless("TensorBoard", run, functools.partial(TensorboardTracker, Path(tensorboard), run)))
+    return _Trackers(trackers)
 
 
 class _Trackers:
@@ -122,48 +123,57 @@ class _Trackers:
             tracker.finish(state, error)
 
 
+class _Harmless:
+    """A tracker whose errors end the tracking, not the trial."""
+
+    def __init__(self, name: str, run: TrackedRun, open_it: Callable[[], Tracker]) -> None:
+        self._name, self._run_id = name, run.run_id
+        self._tracker: Tracker | None = None
+        with self._told():
+            self._tracker = open_it()
+
+    def log(self, rows: Sequence[Row]) -> None:
+        if self._tracker is not None:
+            with self._told():
+                self._tracker.log(rows)
+
+    def finish(self, state: TrialState, error: str = "") -> None:
+        if self._tracker is not None:
+            with self._told():
+                self._tracker.finish(state, error)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._tracker = None
+            LOGGER.warning(
+                "%s: no longer tracked in %s, training goes on (%s: %s)",
+                self._run_id,
+                self._name,
+                type(error).__name__,
+                error,
+            )
+
+
 class _WandbTracker:
     def __init__(self, settings: TrackingSettings, run: TrackedRun) -> None:
         self._tracked = run
         self._rows: list[Row] = []
-        self._last_iteration = 0
+        self._run = _init(settings, run)
+        self._last_iteration = max(self._run.starting_step - 1, 0)
         """Rows up to here have been given to wandb, by this process or by one before it."""
-        self._run: wandb.Run | None = None
-        with self._harmless():
-            self._run = _init(settings, run)
-            self._last_iteration = max(self._run.starting_step - 1, 0)
 
     def log(self, rows: Sequence[Row]) -> None:
-        if self._run is None:
-            return
         seen = self._rows[-1].iteration if self._rows else 0
         self._rows += [row for row in rows if row.iteration > seen]
-        fresh = [row for row in self._rows if row.iteration > self._last_iteration]
-        with self._harmless():
-            _log(self._run, points(fresh, self._tracked))
-            self._last_iteration = max(self._last_iteration, self._rows[-1].iteration if self._rows else 0)
+        _log(self._run, points([row for row in self._rows if row.iteration > self._last_iteration], self._tracked))
+        self._last_iteration = max([self._last_iteration, *(row.iteration for row in self._rows[-1:])])
 
     def finish(self, state: TrialState, error: str = "") -> None:
-        run, self._run = self._run, None
-        if run is None:
-            return
-        with self._harmless():
-            run.summary.update(_ending(self._rows, self._tracked, state, error))
-            run.finish(exit_code=_exit_code(state))
-
-    @contextmanager
-    def _harmless(self) -> Iterator[None]:
-        """What goes wrong with the tracking ends the tracking, not the trial."""
-        try:
-            yield
-        except Exception as error:
-            self._run = None
-            LOGGER.warning(
-                "%s: no longer tracked in W&B, training goes on (%s: %s)",
-                self._tracked.run_id,
-                type(error).__name__,
-                error,
-            )
+        self._run.summary.update(_ending(self._rows, self._tracked, state, error))
+        self._run.finish(exit_code=_exit_code(state))
 
 
 def upload(settings: TrackingSettings, run: TrackedRun, rows: Sequence[Row], state: TrialState, error: str = "") -> int:

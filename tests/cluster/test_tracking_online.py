@@ -28,8 +28,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
 
     with Standin() as standin:
         standin.use(monkeypatch)
+        wandb.teardown()  # wandb reads where its server is once a process; each test has its own
         yield standin
-    wandb.teardown()  # the next test's server is another one
+        wandb.teardown()
 
 
 def settings(folder: Path, **changes: Any) -> TrackingSettings:
