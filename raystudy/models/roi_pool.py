@@ -15,7 +15,10 @@ from torchvision.ops import roi_align
 from raystudy.models.layers import exact
 
 MAX_MATRIX_AREA = 64 * 64
-"""Cells of the finest map up to which matrices are used on a CPU; their work grows with the area of the map."""
+"""Cells of the finest map up to which matrices are used on a CPU: where they were as fast, forward and backward.
+
+Their work grows with the area of the map, that of the kernels does not.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,9 @@ class RoiPooler:
             [valid.sum(), C, size, size], picture by picture.
         """
         features = features[: len(self.strides)]
-        area = features[0].shape[-2] * features[0].shape[-1]
-        if boxes.device.type == "cpu" and area <= MAX_MATRIX_AREA and self.sampling_ratio > 0:
+        small = features[0].shape[-2] * features[0].shape[-1] <= MAX_MATRIX_AREA and self.sampling_ratio > 0
+        # It is their backward pass that makes the kernels slow.
+        if boxes.device.type == "cpu" and small and torch.is_grad_enabled():
             return self.by_matrices(features, boxes, valid)
         return self.by_kernels(features, boxes, valid)
 
