@@ -1,5 +1,6 @@
-"""COCO annotations as a lean index: flat arrays instead of a dict for each annotation."""
+"""Annotations as a lean index: flat arrays instead of a dict for each annotation."""
 
+import dataclasses
 import itertools
 import math
 from array import array
@@ -19,7 +20,7 @@ CLIP_TOLERANCE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class AnnotationIndex:
-    """The instances that are trained on, sorted by picture: no crowds, nothing degenerate."""
+    """The instances that are trained on, sorted by picture: no crowds, nothing difficult, nothing degenerate."""
 
     offsets: NDArray[np.int64]
     """[images + 1]: the instances of picture ``i`` are ``offsets[i]`` to ``offsets[i + 1]``."""
@@ -30,6 +31,9 @@ class AnnotationIndex:
     labels: NDArray[np.int64]
     """[instances], from 1."""
 
+    numbers: NDArray[np.int64]
+    """[instances]: position of each in the annotations' list."""
+
     coordinates: NDArray[np.float32]
     """[points, 2]: x, y of all polygons."""
 
@@ -37,26 +41,46 @@ class AnnotationIndex:
     """[rings + 1]: the points of ring ``r`` are ``rings[r]`` to ``rings[r + 1]``."""
 
     instance_rings: NDArray[np.int64]
-    """[instances + 1]: the rings of instance ``i``; none when its mask is run lengths."""
+    """[instances, 2]: first ring of each and the one after its last; equal when it has no polygon."""
 
-    run_lengths: dict[int, Rle]
-    """Of the instances whose mask is run lengths."""
+    run_lengths: NDArray[np.uint8]
+    """COCO's compressed run lengths of all instances that have such a mask, end to end."""
 
-    has_masks: bool
-    keypoints: NDArray[np.float32] | None
-    """[instances, K, 3]."""
+    instance_runs: NDArray[np.int64]
+    """[instances, 2]: first byte of each instance's run lengths and the one after its last; equal without."""
 
-    def outline(self, instance: int) -> Outline:
-        """The mask of one instance, as views into the index; its box when the annotation has no mask."""
-        run_lengths = self.run_lengths.get(instance)
-        if run_lengths is not None:
-            return run_lengths
-        first, last = self.instance_rings[instance], self.instance_rings[instance + 1]
+    keypoints: NDArray[np.float32]
+    """[instances, K, 3]; K is 0 without keypoints."""
+
+    def outline(self, instance: int, height: int, width: int) -> Outline:
+        """The mask of one instance of a picture of that size; its box when the annotation has no mask."""
+        first, last = self.instance_runs[instance].tolist()
+        if first < last:
+            return Rle(height, width, self.run_lengths[first:last].tobytes())
+        first, last = self.instance_rings[instance].tolist()
         if first == last:
             x1, y1, x2, y2 = self.boxes[instance]
             return (np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], dtype=np.float32),)
         bounds = self.rings[first : last + 1].tolist()
         return tuple(self.coordinates[a:b] for a, b in itertools.pairwise(bounds))
+
+    def selected(self, kept: NDArray[np.int64], labels: NDArray[np.int64]) -> "AnnotationIndex":
+        """Some of the instances, under other labels; the outlines are shared.
+
+        Args:
+            kept: the instances, in ascending order.
+            labels: [kept], their labels.
+        """
+        return dataclasses.replace(
+            self,
+            offsets=np.searchsorted(kept, self.offsets).astype(np.int64),
+            boxes=self.boxes[kept],
+            labels=labels,
+            numbers=self.numbers[kept],
+            instance_rings=self.instance_rings[kept],
+            instance_runs=self.instance_runs[kept],
+            keypoints=self.keypoints[kept],
+        )
 
 
 def build_index(content: dict[str, Any], labels: dict[int, int], repairs: Counter[str]) -> AnnotationIndex:
@@ -68,16 +92,18 @@ def build_index(content: dict[str, Any], labels: dict[int, int], repairs: Counte
         repairs: where dropped and repaired annotations are counted, by what was done.
     """
     position = {image["id"]: index for index, image in enumerate(content["images"])}
-    by_image: list[list[dict[str, Any]]] = [[] for _ in position]
-    for annotation in content["annotations"]:
+    by_image: list[list[int]] = [[] for _ in position]
+    for number, annotation in enumerate(content["annotations"]):
         if annotation.get("iscrowd"):
             repairs["crowd regions kept out of training"] += 1
+        elif annotation.get("ignore"):
+            repairs["difficult objects kept out of training"] += 1
         else:
-            by_image[position[annotation["image_id"]]].append(annotation)
+            by_image[position[annotation["image_id"]]].append(number)
     builder = _Builder(labels, repairs, _keypoint_count(content))
-    for image, annotations in zip(content["images"], by_image, strict=True):
-        for annotation in annotations:
-            builder.add(annotation, image["height"], image["width"])
+    for image, numbers in zip(content["images"], by_image, strict=True):
+        for number in numbers:
+            builder.add(content["annotations"][number], number, image["height"], image["width"])
         builder.offsets.append(len(builder.labels))
     return builder.index()
 
@@ -115,28 +141,30 @@ class _Builder:
 
     def __init__(self, labels: dict[int, int], repairs: Counter[str], num_keypoints: int) -> None:
         self.label_of, self.repairs, self.num_keypoints = labels, repairs, num_keypoints
-        self.offsets, self.labels = array("q", [0]), array("q")
+        self.offsets, self.labels, self.numbers = array("q", [0]), array("q"), array("q")
         self.boxes, self.coordinates, self.keypoints = array("f"), array("f"), array("f")
-        self.rings, self.instance_rings = array("q", [0]), array("q", [0])
-        self.run_lengths: dict[int, Rle] = {}
+        self.rings, self.instance_rings = array("q", [0]), array("q")
+        self.run_lengths, self.instance_runs = bytearray(), array("q")
         self.num_without_mask = 0
 
-    def add(self, annotation: dict[str, Any], height: int, width: int) -> None:
+    def add(self, annotation: dict[str, Any], number: int, height: int, width: int) -> None:
         outline = parse_outline(annotation.get("segmentation"), height, width)
         box = self._box(annotation.get("bbox"), outline, height, width)
         if box is None:
             return
         self.boxes.extend(box)
-        instance = len(self.labels)
         self.labels.append(self.label_of[annotation["category_id"]])
+        self.numbers.append(number)
+        first_ring, first_byte = len(self.rings) - 1, len(self.run_lengths)
         if isinstance(outline, Rle):
-            self.run_lengths[instance] = outline
+            self.run_lengths += outline.counts
         else:
             for ring in outline:
                 self.coordinates.frombytes(ring.tobytes())
                 self.rings.append(len(self.coordinates) // 2)
             self.num_without_mask += not outline
-        self.instance_rings.append(len(self.rings) - 1)
+        self.instance_rings.extend((first_ring, len(self.rings) - 1))
+        self.instance_runs.extend((first_byte, len(self.run_lengths)))
         if self.num_keypoints:
             values = annotation.get("keypoints") or [0] * (3 * self.num_keypoints)
             self.keypoints.extend(float(value) for value in values)
@@ -161,22 +189,20 @@ class _Builder:
         return None
 
     def index(self) -> AnnotationIndex:
-        has_masks = self.num_without_mask < len(self.labels)
-        if has_masks and self.num_without_mask:
-            self.repairs["instances without mask given their box as mask"] += self.num_without_mask
         num_instances = len(self.labels)
+        if 0 < self.num_without_mask < num_instances:
+            self.repairs["instances without mask given their box as mask"] += self.num_without_mask
         return AnnotationIndex(
             offsets=np.array(self.offsets, dtype=np.int64),
             boxes=np.array(self.boxes, dtype=np.float32).reshape(-1, 4),
             labels=np.array(self.labels, dtype=np.int64),
+            numbers=np.array(self.numbers, dtype=np.int64),
             coordinates=np.array(self.coordinates, dtype=np.float32).reshape(-1, 2),
             rings=np.array(self.rings, dtype=np.int64),
-            instance_rings=np.array(self.instance_rings, dtype=np.int64),
-            run_lengths=self.run_lengths,
-            has_masks=has_masks,
-            keypoints=np.array(self.keypoints, dtype=np.float32).reshape(num_instances, -1, 3)
-            if self.num_keypoints
-            else None,
+            instance_rings=np.array(self.instance_rings, dtype=np.int64).reshape(-1, 2),
+            run_lengths=np.frombuffer(bytes(self.run_lengths), dtype=np.uint8),
+            instance_runs=np.array(self.instance_runs, dtype=np.int64).reshape(-1, 2),
+            keypoints=np.array(self.keypoints, dtype=np.float32).reshape(num_instances, self.num_keypoints, 3),
         )
 
 

@@ -1,7 +1,5 @@
-"""Any data set in COCO's instances format: json in, pictures and instances out."""
+"""A data set of any format, as COCO has them: annotations in, pictures and instances out."""
 
-import json
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,54 +8,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raystudy.data.annotation_checks import content_problems
-from raystudy.data.annotations import AnnotationIndex, build_index, mask_box, parse_outline
+from raystudy.data.annotations import mask_box, parse_outline
 from raystudy.data.instances import Instances
 from raystudy.data.masks import CompactMasks, Outline
 from raystudy.data.pictures import PictureCache, read_picture
-from raystudy.errors import DataError
+from raystudy.data.sources import Source
+from raystudy.data.split_index import SplitIndex
 
 
 class CocoDataset:
-    """The pictures and instances of one split, in the order of the json's images.
+    """The pictures and instances of one split, in the order of the annotations' list of pictures.
 
-    Category ids may have gaps: labels are 1 to K in ascending order of the ids. Crowd regions are no training
-    instances, but ``ground_truth`` has them. Masks stay polygons or run lengths.
+    Category ids may have gaps: labels are 1 to K in ascending order of the ids. Crowd regions and difficult objects
+    are no training instances, but ``ground_truth`` has them. Masks stay polygons or run lengths.
     """
 
-    def __init__(self, images_dir: Path, annotations: Path, content: dict[str, Any]) -> None:
-        """A data set from a checked json; use ``load``."""
-        self.images_dir, self.annotations = images_dir, annotations
-        categories = sorted(content["categories"], key=lambda category: int(category["id"]))
-        self.categories: list[str] = [str(category["name"]) for category in categories]
-        self.label_to_category_id: dict[int, int] = {n: int(c["id"]) for n, c in enumerate(categories, 1)}
-        self.repairs: dict[str, int] = {}
-        """What was dropped or repaired, and how often."""
-        counted: Counter[str] = Counter()
-        labels = {category_id: label for label, category_id in self.label_to_category_id.items()}
-        self._index: AnnotationIndex = build_index(content, labels, counted)
-        self.repairs.update(counted)
-        images = content["images"]
-        self._image_ids = np.array([image["id"] for image in images], dtype=np.int64)
-        self._file_names: list[str] = [str(image["file_name"]) for image in images]
-        self._heights = np.array([image["height"] for image in images], dtype=np.int64)
-        self._widths = np.array([image["width"] for image in images], dtype=np.int64)
-        self._keypoint_mirror = _keypoint_mirror(categories)
-        self._chosen = np.arange(len(images), dtype=np.int64)
+    def __init__(self, source: Source, index: SplitIndex) -> None:
+        """A data set from the index of its annotations; use ``load`` or ``splits.open_split``."""
+        self.source, self._index = source, index
+        self._annotations, self._all_annotations = index.annotations, index.annotations
+        self._categories = list(index.categories)
+        self._keypoint_mirror = _keypoint_mirror(index.categories)
+        self._chosen = np.arange(len(index.image_ids), dtype=np.int64)
         self._pictures = PictureCache()
 
     @classmethod
     def load(cls, images_dir: Path, annotations: Path) -> "CocoDataset":
-        """Read and check a json.
+        """Read and check a COCO json.
 
         Raises:
             DataError: the json is missing or cannot be used, with everything that is wrong with it.
         """
-        content = read_json(annotations)
-        problems = content_problems(content)
-        if problems:
-            raise DataError([f"{annotations}: {problem}" for problem in problems])
-        return cls(Path(images_dir), Path(annotations), content)
+        source = Source("coco", Path(images_dir), str(annotations))
+        return cls(source, SplitIndex.build(source.read_checked()))
 
     def subset(self, indices: NDArray[np.int64]) -> "CocoDataset":
         """A part of this data set, sharing its index; pictures are renumbered from 0."""
@@ -66,23 +49,73 @@ class CocoDataset:
         part._chosen = self._chosen[indices]
         return part
 
+    def with_categories(self, labels: Sequence[int]) -> "CocoDataset":
+        """This data set without all instances of other categories; its labels are 1 to K again.
+
+        Args:
+            labels: of the categories that stay, in ascending order.
+        """
+        new_labels = np.zeros(len(self._categories) + 1, dtype=np.int64)
+        new_labels[list(labels)] = np.arange(1, len(labels) + 1)
+        relabelled = new_labels[self._annotations.labels]
+        part = self._with_instances(np.flatnonzero(relabelled), relabelled[relabelled > 0])
+        part._categories = [self._categories[label - 1] for label in labels]
+        return part
+
+    def with_instances(self, kept: NDArray[np.bool_]) -> "CocoDataset":
+        """This data set without some instances; ``kept`` is in the order of ``all_boxes``."""
+        mask = np.zeros(len(self._annotations.labels), dtype=np.bool_)
+        mask[self._all_instances()[kept]] = True
+        return self._with_instances(np.flatnonzero(mask), self._annotations.labels[mask])
+
+    def _with_instances(self, kept: NDArray[np.int64], labels: NDArray[np.int64]) -> "CocoDataset":
+        part = self.subset(np.arange(len(self)))
+        part._annotations = self._annotations.selected(kept, labels)
+        return part
+
     def __len__(self) -> int:
         return len(self._chosen)
 
+    @property
+    def annotations(self) -> Path:
+        """Where the annotations lie, for people."""
+        return self.source.location
+
+    @property
+    def images_dir(self) -> Path:
+        """What ``file_name`` is relative to."""
+        return self.source.images_dir
+
+    @property
+    def categories(self) -> list[str]:
+        """Their names, label 1 first."""
+        return [category["name"] for category in self._categories]
+
+    @property
+    def label_to_category_id(self) -> dict[int, int]:
+        """Label to the id of the annotations."""
+        return {label: category["id"] for label, category in enumerate(self._categories, 1)}
+
+    @property
+    def repairs(self) -> dict[str, int]:
+        """What was dropped or repaired in the whole split, and how often."""
+        return self._index.repairs
+
     @cached_property
     def image_ids(self) -> list[int]:
-        """Of each picture, as in the json."""
-        return [int(image_id) for image_id in self._image_ids[self._chosen]]
+        """Of each picture, as in the annotations."""
+        found: list[int] = self._index.image_ids[self._chosen].tolist()
+        return found
 
     @property
     def heights(self) -> NDArray[np.int64]:
         """Of each picture on disk, pixels."""
-        return self._heights[self._chosen]
+        return self._index.heights[self._chosen]
 
     @property
     def widths(self) -> NDArray[np.int64]:
         """Of each picture on disk, pixels."""
-        return self._widths[self._chosen]
+        return self._index.widths[self._chosen]
 
     @property
     def has_masks(self) -> bool:
@@ -92,38 +125,43 @@ class CocoDataset:
     @property
     def num_keypoints(self) -> int:
         """Keypoints of an instance; 0 without."""
-        return 0 if self._index.keypoints is None else self._index.keypoints.shape[1]
+        return int(self._annotations.keypoints.shape[1])
 
     @property
     def instance_counts(self) -> NDArray[np.int64]:
         """Training instances of each picture."""
-        return np.diff(self._index.offsets)[self._chosen]
+        return np.diff(self._annotations.offsets)[self._chosen]
 
     def num_instances(self, index: int) -> int:
         """Training instances of picture ``index``."""
         chosen = self._chosen[index]
-        return int(self._index.offsets[chosen + 1] - self._index.offsets[chosen])
+        return int(self._annotations.offsets[chosen + 1] - self._annotations.offsets[chosen])
 
     def all_boxes(self) -> NDArray[np.float32]:
         """The boxes of all training instances, [instances, 4] xyxy, picture by picture."""
-        return self._index.boxes[self._all_instances()]
+        return self._annotations.boxes[self._all_instances()]
 
     def all_labels(self) -> NDArray[np.int64]:
         """The labels of all training instances, picture by picture."""
-        return self._index.labels[self._all_instances()]
+        return self._annotations.labels[self._all_instances()]
+
+    def file_name(self, index: int) -> str:
+        """The file of picture ``index``, relative to ``images_dir``."""
+        return self._index.file_name(int(self._chosen[index]))
 
     def image_path(self, index: int) -> Path:
         """The file of picture ``index``."""
-        return Path(self.images_dir, self._file_names[self._chosen[index]])
+        return Path(self.images_dir, self.file_name(index))
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Picture ``index``, uint8 [H, W, 3] RGB.
 
         Raises:
-            DataError: it is missing, cannot be decoded or has another size than the json says.
+            DataError: it is missing, cannot be decoded or has another size than the annotations say.
         """
         chosen = self._chosen[index]
-        return read_picture(self.image_path(index), int(self._heights[chosen]), int(self._widths[chosen]))
+        height, width = int(self._index.heights[chosen]), int(self._index.widths[chosen])
+        return read_picture(self.image_path(index), height, width)
 
     def cached_image(self, index: int) -> NDArray[np.uint8]:
         """As ``image``, but kept in memory up to a bound, for this data set and its subsets. Do not write to it."""
@@ -131,48 +169,44 @@ class CocoDataset:
 
     def instances(self, index: int) -> Instances:
         """The training instances of picture ``index``, in its pixels."""
-        chosen = self._chosen[index]
-        found, first, last = self._index, int(self._index.offsets[chosen]), int(self._index.offsets[chosen + 1])
-        masks = CompactMasks([found.outline(i) for i in range(first, last)]) if found.has_masks else None
-        keypoints = None if found.keypoints is None else found.keypoints[first:last]
+        chosen, found = int(self._chosen[index]), self._annotations
+        first, last = found.offsets[chosen : chosen + 2].tolist()
+        masks = None
+        if self.has_masks:
+            height, width = int(self._index.heights[chosen]), int(self._index.widths[chosen])
+            masks = CompactMasks([found.outline(i, height, width) for i in range(first, last)])
+        keypoints = found.keypoints[first:last] if self.num_keypoints else None
         return Instances(found.boxes[first:last], found.labels[first:last], masks, keypoints, self._keypoint_mirror)
 
     def ground_truth(self) -> dict[str, Any]:
-        """The json as pycocotools takes it, crowds included; what it needs and the file lacks is filled in.
+        """A COCO json as pycocotools takes it, crowds and difficult objects included.
 
-        Read from the file when asked for, since only evaluation needs it.
+        What pycocotools needs and the annotations lack is filled in. Read from the annotations when asked for, since
+        only evaluation needs it.
         """
-        content = read_json(self.annotations)
-        if len(self) < len(self._image_ids):
-            kept = set(self.image_ids)
-            content["images"] = [image for image in content["images"] if image["id"] in kept]
-            content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+        content = self.source.read()
+        content.pop("repairs", None)
+        dropped = np.setdiff1d(self._all_annotations.numbers, self._annotations.numbers)
+        kept_images, kept_categories = set(self.image_ids), {category["id"] for category in self._categories}
+        for number in dropped.tolist():
+            content["annotations"][number] = None
+        content["images"] = [image for image in content["images"] if image["id"] in kept_images]
+        content["categories"] = [c for c in content["categories"] if c["id"] in kept_categories]
+        content["annotations"] = [
+            a
+            for a in content["annotations"]
+            if a is not None and a["image_id"] in kept_images and a["category_id"] in kept_categories
+        ]
         sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
         _complete(content["annotations"], sizes, self.has_masks)
-        return dict(content)
+        return content
 
     def _all_instances(self) -> NDArray[np.int64]:
-        offsets = self._index.offsets
-        parts = [np.arange(offsets[c], offsets[c + 1]) for c in self._chosen]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-
-
-def read_json(path: Path) -> Any:
-    """A json file's content.
-
-    Raises:
-        DataError: it is missing, empty or no json.
-    """
-    try:
-        text = Path(path).read_bytes()
-    except OSError as e:
-        raise DataError(f"annotations {path} cannot be read ({e.strerror}); give the path of a COCO json") from e
-    if not text.strip():
-        raise DataError(f"annotations {path} are empty; give a COCO json")
-    try:
-        return json.loads(text)
-    except ValueError as e:
-        raise DataError(f"annotations {path} are no json ({e}); was the file cut off?") from e
+        offsets, counts = self._annotations.offsets, self.instance_counts
+        ends = np.cumsum(counts)
+        within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
+        result: NDArray[np.int64] = np.repeat(offsets[self._chosen], counts) + within
+        return result
 
 
 def _complete(annotations: list[dict[str, Any]], sizes: dict[int, tuple[int, int]], has_masks: bool) -> None:

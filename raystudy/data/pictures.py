@@ -12,6 +12,9 @@ from raystudy.errors import DataError
 CACHE_BYTES = 512 * 2**20
 """Decoded pictures of one data set that a process keeps in memory, bytes."""
 
+ORIENTATION, FIRST_ON_ITS_SIDE = 0x0112, 5
+"""EXIF's tag, and the first of its values that change places of height and width."""
+
 
 def read_picture(path: Path, height: int, width: int) -> NDArray[np.uint8]:
     """Decode a picture to uint8 [height, width, 3], RGB.
@@ -42,6 +45,17 @@ def read_picture(path: Path, height: int, width: int) -> NDArray[np.uint8]:
             "the annotations were made for another version of it"
         )
     return pixels
+
+
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Height and width as ``read_picture`` turns it, from the file's head alone; None when it cannot be read."""
+    try:
+        with Image.open(path) as opened:
+            width, height = opened.size
+            is_on_its_side = opened.getexif().get(ORIENTATION, 1) >= FIRST_ON_ITS_SIDE
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return (width, height) if is_on_its_side else (height, width)
 
 
 class PictureCache:

@@ -2,14 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from raystudy.data.annotation_checks import EXAMPLES, content_problems
-from raystudy.data.coco import read_json
-from raystudy.data.pictures import read_picture
-from raystudy.data.splits import split_paths
+from raystudy.data.annotation_checks import EXAMPLES
+from raystudy.data.coco import CocoDataset
+from raystudy.data.splits import SPLITS, open_whole, split_source
 from raystudy.data.subset import subset_indices
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
@@ -28,86 +26,108 @@ def preflight(data: DataSpec, *, needs_masks: bool = False, thorough: bool = Fal
     """
     if data.format == "shapes":
         return data.problems() + ([] if data.shapes is None else _subset_problems(data, data.shapes.num_train))
-    problems, contents = data.problems(), []
-    for split in ("train", "val"):
-        images_dir, annotations = split_paths(data, "train" if split == "train" else "val")
-        found, content = _check(images_dir, annotations, thorough)
-        problems += found
-        if not found:
-            contents.append((annotations, content))
-            problems += _suitability_problems(annotations, content, data, needs_masks)
-    if len(contents) == 2:
-        problems += _category_problems(*contents)
-    if contents and not data.problems():
-        problems += _subset_problems(data, len(contents[0][1]["images"]))
-    return problems
+    problems, opened = data.problems(), []
+    for split in SPLITS:
+        try:
+            dataset = open_whole(data, split)
+        except DataError as e:
+            problems += _folder_problems(split_source(data, split).images_dir) + e.problems
+            continue
+        opened.append(dataset)
+        problems += picture_problems(dataset, thorough) + _suitability_problems(dataset, data, needs_masks)
+    if len(opened) == 2:
+        problems += _category_problems(*opened)
+        if not data.problems():
+            problems += _subset_problems(data, len(opened[0]))
+    return list(dict.fromkeys(problems))
 
 
 def check_annotations(images_dir: Path, annotations: Path, thorough: bool = False) -> list[str]:
-    """What is wrong with one split, ready for a ``DataError``: its json, its folder of pictures, its pictures."""
-    return _check(images_dir, annotations, thorough)[0]
-
-
-def _check(images_dir: Path, annotations: Path, thorough: bool) -> tuple[list[str], Any]:
-    problems = []
-    if not Path(images_dir).is_dir():
-        problems.append(f"folder of pictures {images_dir} is not there; give the folder that file_name is relative to")
+    """What is wrong with one COCO split, ready for a ``DataError``: its json, its folder of pictures, its pictures."""
     try:
-        content = read_json(annotations)
+        dataset = CocoDataset.load(images_dir, annotations)
     except DataError as e:
-        return problems + e.problems, None
-    found = content_problems(content)
-    problems += [f"{annotations}: {problem}" for problem in found]
-    if not problems:
-        problems += _picture_problems(Path(images_dir), annotations, content["images"], thorough)
-    return problems, content
+        return _folder_problems(images_dir) + e.problems
+    return picture_problems(dataset, thorough)
 
 
-def _picture_problems(images_dir: Path, annotations: Path, images: list[dict[str, Any]], thorough: bool) -> list[str]:
-    names = _listing(images_dir)
-    unlisted = [image["file_name"] for image in images if image["file_name"] not in names]
-    missing = [name for name in unlisted if not (images_dir / name).is_file()]  # It may lie in a folder below.
+def picture_problems(dataset: CocoDataset, thorough: bool = False) -> list[str]:
+    """Pictures that are missing, cannot be decoded or have another size than their annotations say.
+
+    Args:
+        dataset: all of its pictures are looked for; a sample is decoded.
+        thorough: decode every picture.
+    """
+    problems = _folder_problems(dataset.images_dir)
+    if problems:
+        return problems
+    files = [dataset.file_name(index) for index in range(len(dataset))]
+    missing = _missing(dataset.images_dir, files)
     if missing:
         named = ", ".join(missing[:EXAMPLES]) + (", …" if len(missing) > EXAMPLES else "")
-        return [f"{annotations}: {len(missing)} of {len(images)} pictures are not in {images_dir}: {named}"]
-    chosen = images
-    if not thorough and len(images) > SAMPLED_PICTURES:
-        sampled = np.random.default_rng(0).choice(len(images), SAMPLED_PICTURES, replace=False)
-        chosen = [images[index] for index in sorted(sampled.tolist())]
-    problems = []
-    for image in chosen:
+        return [
+            f"{dataset.annotations}: {len(missing)} of {len(files)} pictures are not in {dataset.images_dir}: {named}"
+        ]
+    chosen = list(range(len(files)))
+    if not thorough and len(files) > SAMPLED_PICTURES:
+        sampled = np.random.default_rng(0).choice(len(files), SAMPLED_PICTURES, replace=False)
+        chosen = sorted(sampled.tolist())
+    for index in chosen:
         try:
-            read_picture(images_dir / image["file_name"], image["height"], image["width"])
+            dataset.image(index)
         except DataError as e:
             problems += e.problems
     return problems
 
 
+def _folder_problems(images_dir: Path) -> list[str]:
+    if Path(images_dir).is_dir():
+        return []
+    return [f"folder of pictures {images_dir} is not there; give the folder that file_name is relative to"]
+
+
+def _missing(images_dir: Path, files: list[str]) -> list[str]:
+    """One listing of each folder is faster than asking for each file, above all on shared file systems."""
+    listed: dict[str, set[str]] = {}
+    missing = []
+    for file in files:
+        folder, name = os.path.split(file)
+        if folder not in listed:
+            listed[folder] = _listing(images_dir / folder)
+        if name not in listed[folder]:
+            missing.append(file)
+    return missing
+
+
 def _listing(folder: Path) -> set[str]:
-    """One listing is faster than asking for each file, above all on shared file systems."""
-    return {entry.name for entry in os.scandir(folder) if entry.is_file()}
+    return {entry.name for entry in os.scandir(folder) if entry.is_file()} if folder.is_dir() else set()
 
 
-def _suitability_problems(annotations: Path, content: dict[str, Any], data: DataSpec, needs_masks: bool) -> list[str]:
+def _suitability_problems(dataset: CocoDataset, data: DataSpec, needs_masks: bool) -> list[str]:
     problems = []
-    instances = [a for a in content["annotations"] if not a.get("iscrowd")]
-    if not instances:
-        problems.append(f"{annotations} has no instances; nothing can be learned or measured")
-    elif needs_masks and not any(a.get("segmentation") for a in instances):
-        problems.append(f"{annotations} has no segmentations, which the mask head needs; train without a mask head")
-    if len(content["categories"]) != data.num_categories:
+    if not dataset.instance_counts.any():
+        problems.append(f"{dataset.annotations} has no instances; nothing can be learned or measured")
+    elif needs_masks and not dataset.has_masks:
         problems.append(
-            f"{annotations} has {len(content['categories'])} categories, but the spec says {data.num_categories}"
+            f"{dataset.annotations} has no segmentations, which the mask head needs; train without a mask head"
+        )
+    if len(dataset.categories) != data.num_categories:
+        problems.append(
+            f"{dataset.annotations} has {len(dataset.categories)} categories, but the spec says {data.num_categories}"
         )
     return problems
 
 
-def _category_problems(train: tuple[Path, dict[str, Any]], val: tuple[Path, dict[str, Any]]) -> list[str]:
-    of_train, of_val = ({c["id"]: c["name"] for c in content["categories"]} for _, content in (train, val))
+def _category_problems(train: CocoDataset, val: CocoDataset) -> list[str]:
+    of_train, of_val = (
+        dict(zip(split.label_to_category_id.values(), split.categories, strict=True)) for split in (train, val)
+    )
     if of_train == of_val:
         return []
     different = sorted(set(of_train.items()) ^ set(of_val.items()))[: 2 * EXAMPLES]
-    return [f"{train[0]} and {val[0]} have different categories, such as {different}; make them the same"]
+    return [
+        f"{train.annotations} and {val.annotations} have different categories, such as {different}; make them the same"
+    ]
 
 
 def _subset_problems(data: DataSpec, num_images: int) -> list[str]:

@@ -1,17 +1,24 @@
-"""What a user calls ``--data``: the embedded shapes, or a folder in which both splits are found."""
+"""What a user calls ``--data``: the embedded shapes, or a folder in which both splits are found.
 
-import hashlib
-from dataclasses import dataclass
+What a folder holds is told by what lies in it, in this order: a VOCdevkit (or the folder is one), COCO jsons of both
+splits, YOLO's data.yaml. A folder that holds several is taken as the first; ``voc:``, ``coco:`` or ``yolo:`` before
+its path names another.
+"""
+
+import dataclasses
 from pathlib import Path
+from typing import Literal
 
-from raystudy.data.annotation_checks import content_problems
-from raystudy.data.coco import read_json
 from raystudy.data.defaults import DataDefaults, data_defaults
+from raystudy.data.index_cache import open_index
+from raystudy.data.sources import Source
+from raystudy.data.split_index import SplitIndex
 from raystudy.data.textures import SHAPES
+from raystudy.data.voc import find_devkit, find_sets
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec, ShapesSpec
 
-__all__ = ["DataDefaults", "data_defaults", "file_checksum", "resolve_data", "shapes_data"]
+__all__ = ["DataDefaults", "data_defaults", "resolve_data", "resolve_pair", "resolve_voc", "shapes_data"]
 
 SPLIT_NAMES = {
     "train": ("train", "train2017", "train2014"),
@@ -19,45 +26,67 @@ SPLIT_NAMES = {
 }
 """What a split may be called in names of files and folders."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Split:
-    images: Path
-    annotations: Path
-    num_categories: int
+FORMATS = ("coco", "voc")
 
 
 def resolve_data(source: str) -> DataSpec:
     """The data that ``source`` names.
 
     Args:
-        source: ``shapes``, or a folder with ``instances_train.json`` and ``instances_val.json`` (or COCO's
+        source: ``shapes``, or a folder: with ``instances_train.json`` and ``instances_val.json`` (or COCO's
             ``annotations/instances_train2017.json`` and ``instances_val2017.json``), and the pictures in ``images/``,
-            ``train/`` and ``val/``, or ``train2017/`` and ``val2017/``.
+            ``train/`` and ``val/``, or ``train2017/`` and ``val2017/``; or a VOCdevkit, or a folder that holds one.
+            ``voc:`` or ``coco:`` before the path of a folder that holds both chooses.
 
     Raises:
         DataError: everything that is wrong.
     """
     if source == "shapes":
         return shapes_data(ShapesSpec())
-    root = Path(source).expanduser().resolve()
+    prefix, _, rest = source.partition(":")
+    wanted, place = (prefix, rest) if prefix in FORMATS else ("", source)
+    root = Path(place).expanduser().resolve()
     if not root.is_dir():
         raise DataError(f"data {source!r} is neither a folder nor 'shapes', the embedded data set")
-    problems: list[str] = []
-    train, val = _find_split(root, "train", problems), _find_split(root, "val", problems)
-    if train is None or val is None or problems:
-        raise DataError(problems)
-    return DataSpec(
-        format="coco",
-        train_images=str(train.images),
-        train_annotations=str(train.annotations),
-        val_images=str(val.images),
-        val_annotations=str(val.annotations),
-        train_checksum=file_checksum(train.annotations),
-        val_checksum=file_checksum(val.annotations),
-        num_categories=train.num_categories,
-        name=root.name,
-    )
+    if wanted == "voc" or (not wanted and find_devkit(root) is not None):
+        return resolve_voc(root)
+    return _resolve_coco(root)
+
+
+def resolve_pair(train_images: str, train_json: str, val_images: str, val_json: str) -> DataSpec:
+    """A data set from two COCO jsons and their folders of pictures, wherever they lie.
+
+    Raises:
+        DataError: everything that is wrong with either.
+    """
+    places = [Path(place).expanduser().resolve() for place in (train_images, train_json, val_images, val_json)]
+    problems = [f"folder of pictures {place} is not there" for place in places[::2] if not place.is_dir()]
+    train = Source("coco", places[0], str(places[1]), "train")
+    val = Source("coco", places[2], str(places[3]), "val")
+    return _described("coco", train, val, places[1].stem, problems)
+
+
+def resolve_voc(root: Path, train_sets: str = "", val_sets: str = "") -> DataSpec:
+    """A VOC data set; pictures are relative to the devkit.
+
+    Args:
+        root: a VOCdevkit, a folder that holds one, or one of its years, of which then only it is taken.
+        train_sets: such as ``VOC2007/trainval+VOC2012/train``; chosen by what is there when not given.
+        val_sets: such as ``VOC2012/val``.
+
+    Raises:
+        DataError: everything that is wrong.
+    """
+    devkit = find_devkit(root)
+    if devkit is None:
+        raise DataError(f"{root} is no VOCdevkit: there is no folder YEAR/ImageSets/Main beside YEAR/Annotations in it")
+    if not (train_sets and val_sets):
+        found = find_sets(devkit, root.name if devkit == root.parent else "")
+        train_sets, val_sets = train_sets or found.train, val_sets or found.val
+    train = Source("voc", devkit, train_sets, "train", other_sets=val_sets)
+    val = Source("voc", devkit, val_sets, "val", other_sets=train_sets)
+    named_by = devkit.parent if devkit.name == "VOCdevkit" else devkit
+    return _described("voc", train, val, named_by.name, [])
 
 
 def shapes_data(shapes: ShapesSpec) -> DataSpec:
@@ -72,13 +101,45 @@ def shapes_data(shapes: ShapesSpec) -> DataSpec:
     )
 
 
-def file_checksum(path: Path) -> str:
-    """``sha256-`` and the first 16 hex digits of the file's SHA-256: what identifies annotations."""
-    with path.open("rb") as file:
-        return f"sha256-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+def _resolve_coco(root: Path) -> DataSpec:
+    problems: list[str] = []
+    train, val = _find_coco(root, "train", problems), _find_coco(root, "val", problems)
+    if train is None or val is None:
+        raise DataError(problems)
+    return _described("coco", train, val, root.name, problems)
 
 
-def _find_split(root: Path, split: str, problems: list[str]) -> _Split | None:
+def _described(
+    data_format: Literal["coco", "voc"], train: Source, val: Source, name: str, problems: list[str]
+) -> DataSpec:
+    """The data of both sources, once their annotations are known to be usable."""
+    opened = [_open(source, problems) for source in (train, val)]
+    if problems:
+        raise DataError(list(dict.fromkeys(problems)))
+    (train, index), (val, _) = (found for found in opened if found is not None)
+    return DataSpec(
+        format=data_format,
+        train_images=str(train.images_dir),
+        train_annotations=train.annotations,
+        val_images=str(val.images_dir),
+        val_annotations=val.annotations,
+        train_checksum=train.checksum,
+        val_checksum=val.checksum,
+        num_categories=len(index.categories),
+        name=name,
+    )
+
+
+def _open(source: Source, problems: list[str]) -> tuple[Source, SplitIndex] | None:
+    try:
+        known = dataclasses.replace(source, checksum=source.current_checksum())
+        return known, open_index(known)
+    except DataError as e:
+        problems += e.problems
+        return None
+
+
+def _find_coco(root: Path, split: Literal["train", "val"], problems: list[str]) -> Source | None:
     names = SPLIT_NAMES[split]
     candidates = [folder / f"instances_{name}.json" for folder in (root, root / "annotations") for name in names]
     candidates += [root / name / "_annotations.coco.json" for name in names]
@@ -87,16 +148,10 @@ def _find_split(root: Path, split: str, problems: list[str]) -> _Split | None:
         looked = ", ".join(str(candidate.relative_to(root)) for candidate in candidates)
         problems.append(f"{root} has no annotations for {split}: looked for {looked}")
         return None
-    try:
-        content = read_json(annotations)
-    except DataError as e:
-        problems += e.problems
+    opened = _open(Source("coco", root, str(annotations), split), problems)
+    if opened is None:
         return None
-    found = content_problems(content)
-    if found:
-        problems += [f"{annotations}: {problem}" for problem in found]
-        return None
-    first = str(content["images"][0]["file_name"])
+    first = opened[1].file_name(0)
     folders = [root / parent / name for name in names for parent in ("", "images")]
     folders += [root / "images", annotations.parent, root, *sorted(root.glob("VOCdevkit/*/JPEGImages"))]
     images = next((folder for folder in folders if (folder / first).is_file()), None)
@@ -104,4 +159,4 @@ def _find_split(root: Path, split: str, problems: list[str]) -> _Split | None:
         looked = ", ".join(str(folder.relative_to(root)) for folder in folders)
         problems.append(f"the pictures of {annotations} are not there: looked for {first} in {looked} of {root}")
         return None
-    return _Split(images, annotations, len(content["categories"]))
+    return Source("coco", images, str(annotations), split)
