@@ -20,7 +20,9 @@ MAY_IMPORT = {
     "analysis": BASE | {"analysis"},
     "console": BASE | {"console"},
     "api": BASE | MIDDLE | {"training", "cluster", "console", "api"},
-    "cli": BASE | MIDDLE | {"training", "cluster", "analysis", "console", "api", "cli"},
+    "crossover": BASE | {"cluster", "analysis", "console", "api", "crossover"},
+    "flags": BASE | MIDDLE | {"cluster", "api", "flags"},
+    "cli": BASE | MIDDLE | {"training", "cluster", "analysis", "console", "api", "crossover", "flags", "cli"},
     "__main__": {"cli"},
     "__init__": BASE | {"api", "cli"},
 }
