@@ -11,6 +11,7 @@ from analysis.crossover import DEFAULT_TOLERANCE, TOLERANCES, BreakEven, break_e
 from analysis.evidence import SettingEvidence
 from analysis.exposure import exposure_lines
 from analysis.load import StudyTable
+from analysis.metrics import category_table, metric_table
 from analysis.overfitting import BreakDown, break_down, overfitting_table
 from analysis.paper import ARMS, beside
 from analysis.statistics import Interval
@@ -276,10 +277,6 @@ def all_tables(study: StudyTable, found: list[SettingEvidence]) -> dict[str, Tab
     gaps = data_gaps(study, found)
     tables = [final_table(found), crossover_table(found), reach_table(found), leap_table(study)]
     tables += [data_table(study, gaps)] if gaps else []
-    tables += [
-        overfitting_lines(study),
-        exposure_table(study),
-        cost_table(study, study_cost(study)),
-        paper_table(found),
-    ]
+    tables += [overfitting_lines(study), metric_table(study, found), category_table(found), exposure_table(study)]
+    tables += [cost_table(study, study_cost(study)), paper_table(found)]
     return {table.name: table for table in tables if table.lines}

@@ -10,6 +10,7 @@ from analysis.crossover import delta
 from analysis.evidence import SettingEvidence
 from analysis.load import StudyTable
 from analysis.statistics import Cell, Floats, Interval, make_draws
+from analysis.tables import Table, bounds, number, signed
 
 METRICS = {
     "box_ap": "box AP",
@@ -32,6 +33,9 @@ METRICS = {
 """Columns of an evaluation row, and what they are called."""
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+
+MAX_CATEGORIES = 20
+"""Categories a setting that the table lists."""
 
 _SLICES = {"ap": slice(None), "ap50": slice(0, 1), "ap75": slice(5, 6)}
 
@@ -84,6 +88,38 @@ def category_deltas(found: SettingEvidence) -> list[tuple[int, Interval]]:
         if gap is not None and not np.isnan(gap.value):
             lines.append((category + 1, gap))
     return sorted(lines, key=lambda line: -abs(line[1].value))
+
+
+def metric_table(study: StudyTable, found: list[SettingEvidence]) -> Table:
+    """Every metric of every setting at its longest schedule."""
+    lines = []
+    for one in found:
+        for name, random, pretrained, gap in metric_deltas(study, one):
+            setting = (one.label,) if len(found) > 1 else ()
+            cells = (number(random), number(pretrained), signed(gap.value), bounds(gap))
+            lines.append((name, *setting, one.both[-1].schedule, *cells))
+    setting = ("setting",) if len(found) > 1 else ()
+    note = "Mean over seeds at the longest schedule that both inits have finished. Δ is random − pre-trained."
+    header = ("metric", *setting, "schedule", "random", "pre-trained", "Δ", "95% CI")
+    return Table("metrics", "Every metric", header, lines, note)
+
+
+def category_table(found: list[SettingEvidence]) -> Table:
+    """The largest differences by category."""
+    lines = []
+    count = 0
+    for one in found:
+        categories = category_deltas(one)
+        count += len(categories)
+        setting = (one.label,) if len(found) > 1 else ()
+        for category, gap in categories[:MAX_CATEGORIES]:
+            lines.append((f"category {category}", *setting, signed(gap.value), bounds(gap)))
+    setting = ("setting",) if len(found) > 1 else ()
+    note = (
+        f"The largest of {count} differences, categories in the order of their ids. Largest ones are picked from many: "
+        "of 20 such intervals about one misses the truth by chance."
+    )
+    return Table("categories", "Largest differences by category", ("category", *setting, "Δ", "95% CI"), lines, note)
 
 
 def _difference(found: SettingEvidence, values: Mapping[Cell, Mapping[int, float]], metric: str) -> Interval:

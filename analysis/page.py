@@ -14,7 +14,7 @@ from analysis.evidence import SettingEvidence
 from analysis.findings import break_even_words, data_gaps
 from analysis.load import StudyTable
 from analysis.methods import methods_html, trials_html
-from analysis.metrics import category_deltas, iou_deltas, metric_deltas
+from analysis.metrics import iou_deltas
 from analysis.paper import FROM_SCRATCH, repeats_paper
 from analysis.tables import Table, bounds, number, signed
 from analysis.verdict import Verdict, duration
@@ -122,7 +122,7 @@ def _sections(study: StudyTable, found: list[SettingEvidence], tables: dict[str,
         _convergence(found, tables),
         _less_data(study, found, tables),
         _overfitting(study, tables),
-        _metrics(study, found),
+        _metrics(found, tables),
         _cost(study, found, tables),
         _beside(study, found, tables),
         Section("methods", "Methods", methods_html(study, found), {}),
@@ -171,30 +171,17 @@ def _overfitting(study: StudyTable, tables: dict[str, Table]) -> Section:
     return Section("overfitting", "Over-fitting", body + _tables(tables, "overfitting"), {})
 
 
-def _metrics(study: StudyTable, found: list[SettingEvidence]) -> Section:
-    body, charts = "", {}
+def _metrics(found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
+    body, charts = _tables(tables, "metrics"), {}
     for position, one in enumerate(found):
-        lines = metric_deltas(study, one)
-        if not lines:
-            continue
-        where = f" ({one.label})" if len(found) > 1 else ""
-        cells = [(name, number(r), number(p), signed(gap.value), bounds(gap)) for name, r, p, gap in lines]
-        at = one.both[-1].schedule
-        header = ("metric", "random", "pre-trained", "Δ", "95% CI")
-        body += Table("metrics", f"Every metric at {at}{where}", header, cells).to_html()
         ious = [(f"IoU {iou:.2f}", gap) for iou, gap in iou_deltas(one)]
         if ious:
             key = f"ious-{position}"
-            title = f"Does pre-training help less where boxes must be sharper? Δ by IoU threshold at {at}{where}"
+            where = f" ({one.label})" if len(found) > 1 else ""
+            title = f"Does pre-training help less where boxes must be sharper? By IoU at {one.both[-1].schedule}{where}"
             charts[key] = interval_chart(key, title, "Δ box AP", ious)
             body += _figure(key, "intervals", title)
-        categories = category_deltas(one)
-        if categories:
-            names = [(f"category {n}", signed(gap.value), bounds(gap)) for n, gap in categories[:20]]
-            title = f"Largest differences by category at {at}{where}"
-            note = f"{len(categories)} categories compared: of 20 such intervals about one misses the truth by chance."
-            body += Table("categories", title, ("category", "Δ box AP", "95% CI"), names, note).to_html()
-    return Section("metrics", "Metrics", body, charts)
+    return Section("metrics", "Metrics", body + _tables(tables, "categories"), charts)
 
 
 def _cost(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> Section:

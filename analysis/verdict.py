@@ -158,7 +158,9 @@ def _advice(gap: Interval, found: SettingEvidence, total: int, hours_per_seed: f
 
 
 def duration(hours: float) -> str:
-    """Device-hours in words: 12 min, 3.4 h, 56 h."""
+    """Device-hours in words: 40 s, 12 min, 3.4 h, 56 h."""
+    if hours < 1 / 60:
+        return f"{3600 * hours:.0f} s"
     if hours < 1:
-        return f"{max(1, round(hours * 60))} min"
+        return f"{60 * hours:.0f} min"
     return f"{hours:.1f} h" if hours < 10 else f"{hours:.0f} h"
