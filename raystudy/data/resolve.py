@@ -15,6 +15,7 @@ from raystudy.data.sources import Source
 from raystudy.data.split_index import SplitIndex
 from raystudy.data.textures import SHAPES
 from raystudy.data.voc import find_devkit, find_sets
+from raystudy.data.yolo import find_yaml, read_yaml
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec, ShapesSpec
 
@@ -26,7 +27,7 @@ SPLIT_NAMES = {
 }
 """What a split may be called in names of files and folders."""
 
-FORMATS = ("coco", "voc")
+FORMATS = ("coco", "voc", "yolo")
 
 
 def resolve_data(source: str) -> DataSpec:
@@ -35,8 +36,8 @@ def resolve_data(source: str) -> DataSpec:
     Args:
         source: ``shapes``, or a folder: with ``instances_train.json`` and ``instances_val.json`` (or COCO's
             ``annotations/instances_train2017.json`` and ``instances_val2017.json``), and the pictures in ``images/``,
-            ``train/`` and ``val/``, or ``train2017/`` and ``val2017/``; or a VOCdevkit, or a folder that holds one.
-            ``voc:`` or ``coco:`` before the path of a folder that holds both chooses.
+            ``train/`` and ``val/``, or ``train2017/`` and ``val2017/``; or a VOCdevkit, or a folder that holds one;
+            or a YOLO folder with data.yaml, or such a file. ``voc:``, ``coco:`` or ``yolo:`` before a path chooses.
 
     Raises:
         DataError: everything that is wrong.
@@ -46,10 +47,15 @@ def resolve_data(source: str) -> DataSpec:
     prefix, _, rest = source.partition(":")
     wanted, place = (prefix, rest) if prefix in FORMATS else ("", source)
     root = Path(place).expanduser().resolve()
-    if not root.is_dir():
-        raise DataError(f"data {source!r} is neither a folder nor 'shapes', the embedded data set")
+    described = find_yaml(root)
+    if not root.is_dir() and described is None:
+        raise DataError(f"data {source!r} is neither a folder nor a data.yaml nor 'shapes', the embedded data set")
     if wanted == "voc" or (not wanted and find_devkit(root) is not None):
         return resolve_voc(root)
+    if wanted == "yolo" and described is None:
+        raise DataError(f"{root} has no data.yaml")
+    if described is not None and (wanted == "yolo" or not (wanted or _has_coco(root))):
+        return _resolve_yolo(described)
     return _resolve_coco(root)
 
 
@@ -109,8 +115,15 @@ def _resolve_coco(root: Path) -> DataSpec:
     return _described("coco", train, val, root.name, problems)
 
 
+def _resolve_yolo(described: Path) -> DataSpec:
+    root = read_yaml(described).root
+    train, val = (Source("yolo", root, str(described), split) for split in ("train", "val"))
+    name = described.parent.name if described.stem in ("data", "dataset") else described.stem
+    return _described("yolo", train, val, name, [])
+
+
 def _described(
-    data_format: Literal["coco", "voc"], train: Source, val: Source, name: str, problems: list[str]
+    data_format: Literal["coco", "voc", "yolo"], train: Source, val: Source, name: str, problems: list[str]
 ) -> DataSpec:
     """The data of both sources, once their annotations are known to be usable."""
     opened = [_open(source, problems) for source in (train, val)]
@@ -139,10 +152,18 @@ def _open(source: Source, problems: list[str]) -> tuple[Source, SplitIndex] | No
         return None
 
 
-def _find_coco(root: Path, split: Literal["train", "val"], problems: list[str]) -> Source | None:
+def _has_coco(root: Path) -> bool:
+    return all(any(path.is_file() for path in _coco_candidates(root, split)) for split in SPLIT_NAMES)
+
+
+def _coco_candidates(root: Path, split: str) -> list[Path]:
     names = SPLIT_NAMES[split]
-    candidates = [folder / f"instances_{name}.json" for folder in (root, root / "annotations") for name in names]
-    candidates += [root / name / "_annotations.coco.json" for name in names]
+    found = [folder / f"instances_{name}.json" for folder in (root, root / "annotations") for name in names]
+    return found + [root / name / "_annotations.coco.json" for name in names]
+
+
+def _find_coco(root: Path, split: Literal["train", "val"], problems: list[str]) -> Source | None:
+    names, candidates = SPLIT_NAMES[split], _coco_candidates(root, split)
     annotations = next((path for path in candidates if path.is_file()), None)
     if annotations is None:
         looked = ", ".join(str(candidate.relative_to(root)) for candidate in candidates)

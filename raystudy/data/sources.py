@@ -8,6 +8,7 @@ from typing import Any
 
 from raystudy.data.annotation_checks import content_problems
 from raystudy.data.voc import annotation_bytes, read_voc, voc_checksum
+from raystudy.data.yolo import label_bytes, read_yolo, yolo_checksum
 from raystudy.errors import DataError
 
 
@@ -45,6 +46,9 @@ class Source:
         if self.format == "voc":
             self._expect(self.current_checksum() if self.checksum else "")
             return read_voc(self.images_dir, self.annotations, (self.annotations, self.other_sets))
+        if self.format == "yolo":
+            self._expect(self.current_checksum() if self.checksum else "")
+            return read_yolo(Path(self.annotations), self.split)
         data = _read_bytes(Path(self.annotations))
         self._expect(bytes_checksum(data) if self.checksum else "")
         content: dict[str, Any] = parse_json(data, Path(self.annotations))
@@ -70,6 +74,8 @@ class Source:
         """
         if self.format == "voc":
             return voc_checksum(self.images_dir, self.annotations, (self.annotations, self.other_sets))
+        if self.format == "yolo":
+            return yolo_checksum(Path(self.annotations), self.split)
         return bytes_checksum(_read_bytes(Path(self.annotations)))
 
     def num_bytes(self) -> int:
@@ -77,6 +83,8 @@ class Source:
         if self.format == "voc":
             return annotation_bytes(self.images_dir, self.annotations)
         path = Path(self.annotations)
+        if self.format == "yolo":
+            return label_bytes(path, self.split)
         return path.stat().st_size if path.is_file() else 0
 
     def _expect(self, found: str) -> None:

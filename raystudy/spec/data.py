@@ -30,7 +30,7 @@ class ShapesSpec:
 class DataSpec:
     """One data set with its training and validation part. Identity is content, never location."""
 
-    format: Literal["shapes", "coco", "voc"] = "coco"
+    format: Literal["shapes", "coco", "voc", "yolo"] = "coco"
     train_images: str = located("")
     train_annotations: str = located("")
     val_images: str = located("")

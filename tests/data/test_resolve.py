@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from raystudy.data.resolve import data_defaults, resolve_data
+from raystudy.data.resolve import data_defaults, resolve_data, resolve_pair
+from raystudy.data.splits import open_split
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
 from tests.data.synthetic import coco_content, shapes_spec, shared, trial, write_coco
@@ -62,7 +63,7 @@ def test_content_not_place_decides_the_checksum(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_told_of_both_splits(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="neither a folder nor 'shapes'"):
+    with pytest.raises(DataError, match="nor 'shapes', the embedded"):
         resolve_data(str(tmp_path / "nowhere"))
     with pytest.raises(DataError) as caught:
         resolve_data(str(tmp_path))
@@ -74,6 +75,17 @@ def test_what_is_missing_is_told_of_both_splits(tmp_path: Path) -> None:
         resolve_data(str(tmp_path))
     assert "has no images" in caught.value.problems[0]
     assert "looked for a.png in" in caught.value.problems[1]
+
+
+def test_two_jsons_anywhere_make_a_data_set(tmp_path: Path) -> None:
+    train, val = (write_coco(tmp_path / name, coco_content(), f"{name}.json") for name in ("one", "two"))
+    data = resolve_pair(str(train.parent / "images"), str(train), str(val.parent / "images"), str(val))
+    assert (data.format, data.num_categories, data.name) == ("coco", 2, "one")
+    assert open_split(data, "val").image(0).shape == (30, 40, 3)
+    with pytest.raises(DataError) as caught:
+        resolve_pair(str(tmp_path / "no"), str(train), str(tmp_path), str(tmp_path / "gone.json"))
+    assert "no is not there" in caught.value.problems[0]
+    assert "gone.json cannot be read" in caught.value.problems[1]
 
 
 def test_defaults_of_the_shapes_are_the_demo_models() -> None:
