@@ -3,6 +3,7 @@
 The same code serves gloo (CPU tensors) and NCCL (tensors on the rank's own device).
 """
 
+from collections.abc import Sequence
 from typing import TypeVar, overload
 
 import torch
@@ -69,6 +70,13 @@ def broadcast_object(obj: T | None) -> T:
         return box[0]  # type: ignore[return-value]
     dist.broadcast_object_list(box, src=0, device=_device())
     return box[0]  # type: ignore[return-value]
+
+
+def broadcast_from_first(tensors: Sequence[Tensor]) -> None:
+    """Overwrite every worker's tensors with rank 0's; they lie where the backend communicates."""
+    if is_distributed():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def barrier() -> None:

@@ -1,41 +1,43 @@
 """Pre-training: the detector's own backbone as a classifier, with any norm, to make the weights a trial starts from.
 
 A generator yields rows like the detector's loop. It may be cut off anywhere: given the same folder again it goes on
-from its last checkpoint, to the same weights bit for bit.
+from its last checkpoint, to the same weights bit for bit. Inside a process group its workers share every batch.
 """
 
+import dataclasses
 import hashlib
-import io
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
 
 from raystudy import atomic
-from raystudy.errors import DivergedError, SpecError
-from raystudy.models.backbones import build_backbone
-from raystudy.models.initialization import initialize_backbone
-from raystudy.models.pixels import PixelNormalizer
+from raystudy.errors import DataError, DivergedError, SpecError
 from raystudy.spec.identity import to_dict
-from raystudy.spec.model import ModelSpec
 from raystudy.spec.schedule import warmup_factor_at
-from raystudy.spec.trial import OptimizerSpec, PretrainSpec
-from raystudy.training.optimizer import build_optimizer, set_lr
-from raystudy.training.pretraining_pictures import Pictures, TextureCrops
+from raystudy.spec.trial import PretrainSpec
+from raystudy.training import collectives
+from raystudy.training.classifier import PretrainState, build_pretrain_state, to_bytes
+from raystudy.training.optimizer import set_lr
+from raystudy.training.pretraining_pictures import Pictures, loaded, open_pictures, picture_problems
 
 WEIGHTS_FILE = "weights.pt"
 PROVENANCE_FILE = "provenance.json"
 CHECKPOINT_FILE = "checkpoint.pt"
 CHECKPOINT_INTERVAL = 100
-"""Iterations between two checkpoints, and between two rows."""
+"""Least number of iterations between two checkpoints, and between two rows."""
+
+MAX_ROWS = 500
+"""Of a long recipe; each is a checkpoint as well."""
 
 FIRST_WARMUP_FACTOR = 0.1
 """Share of the learning rate that warm-up begins with."""
+
+DROP_FACTOR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,62 +47,7 @@ class PretrainRow:
     iteration: int
     lr: float
     loss: float
-    """Mean cross-entropy since the last row."""
-
-
-class Classifier(nn.Module):
-    """Backbone, global average pool and one fully connected layer."""
-
-    def __init__(self, spec: PretrainSpec, num_classes: int) -> None:
-        super().__init__()
-        model = ModelSpec(
-            backbone=spec.backbone,  # type: ignore[arg-type]
-            norm=spec.norm,  # type: ignore[arg-type]
-            norm_groups=spec.norm_groups,
-            norm_group_channels=spec.norm_group_channels,
-        )
-        self.pixels = PixelNormalizer(spec.pixels)
-        self.backbone = build_backbone(model)
-        self.fc = nn.Linear(self.backbone.out_channels[-1], num_classes)
-        initialize_backbone(self.backbone, spec.seed)
-        nn.init.normal_(self.fc.weight, std=0.01, generator=torch.Generator().manual_seed(spec.seed))
-        nn.init.zeros_(self.fc.bias)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 [B, 3, H, W] RGB to logits [B, classes]."""
-        sizes = [(int(images.shape[2]), int(images.shape[3]))] * len(images)
-        deepest: Tensor = self.backbone(self.pixels(images, sizes))[-1]
-        logits: Tensor = self.fc(deepest.mean((2, 3)))
-        return logits
-
-
-@dataclass
-class PretrainState:
-    """What a checkpoint carries."""
-
-    network: Classifier
-    optimizer: torch.optim.Optimizer
-    iteration: int = 0
-    loss_sum: float = 0.0
-    """Of the iterations since the last row."""
-
-    def save(self, path: Path) -> None:
-        """Replace the checkpoint in one motion."""
-        content = {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "iteration": self.iteration,
-        }
-        atomic.write_bytes(path, _to_bytes(content))
-
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint, which lies on a row."""
-        content: dict[str, Any] = torch.load(
-            path, weights_only=True, map_location=next(self.network.parameters()).device
-        )
-        self.network.load_state_dict(content["network"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.iteration, self.loss_sum = int(content["iteration"]), 0.0
+    """Mean cross-entropy since the last row, over all workers."""
 
 
 def pretrain(
@@ -108,136 +55,191 @@ def pretrain(
     destination: Path,
     progress: Callable[[PretrainRow], None] | None = None,
     device: torch.device | None = None,
+    loader_processes: int = 0,
 ) -> Path:
     """Train by ``spec`` and write ``weights.pt`` and ``provenance.json`` into ``destination``.
 
-    Weights that are there already are left alone; a checkpoint that is there is gone on from.
+    Weights that are there already are left alone; a checkpoint that is there is gone on from. In a process group every
+    worker calls this, with a destination that all of them see.
 
     Args:
         spec: the recipe.
         destination: folder, made when missing.
-        progress: is told every row.
-        device: where to train; by default the CPU.
+        progress: is told every row, on every worker.
+        device: where this worker trains; by default the CPU.
+        loader_processes: processes of this worker that decode ahead; decides no result.
 
     Returns:
         The weights file, which ``models.initialization.load_backbone_weights`` reads.
 
     Raises:
         SpecError: a recipe that cannot be trained, all problems at once.
+        DataError: pictures that cannot be used.
         DivergedError: the loss is not finite.
     """
     weights, checkpoint = destination / WEIGHTS_FILE, destination / CHECKPOINT_FILE
-    if weights.is_file() and (destination / PROVENANCE_FILE).is_file():
+    if _agreed(weights.is_file() and (destination / PROVENANCE_FILE).is_file()):
         return weights
     if problems := _problems(spec):
         raise SpecError(problems)
+    is_first = collectives.rank() == 0
+    # One worker looks, so that all stop together: a worker that stopped alone would leave the others waiting.
+    if unusable := collectives.broadcast_object(picture_problems(spec) if is_first else None):
+        raise DataError(unusable)
     destination.mkdir(parents=True, exist_ok=True)
-    pictures: Pictures = TextureCrops(spec)
+    pictures = open_pictures(spec, collectives.rank(), collectives.world_size())
     state = build_pretrain_state(spec, pictures.num_classes, device or torch.device("cpu"))
-    if checkpoint.is_file():
+    if _agreed(checkpoint.is_file()):
         state.load(checkpoint)
-    for row in pretrain_rows(state, pictures, spec):
-        state.save(checkpoint)
+    for row in pretrain_rows(state, pictures, spec, loader_processes):
+        if is_first:
+            state.save(checkpoint)
         if progress is not None:
             progress(row)
-    _write(state.network, spec, pictures, destination)
-    checkpoint.unlink(missing_ok=True)
+    accuracy = top1(state, pictures, loader_processes)
+    if is_first:
+        _write(state, spec, pictures, accuracy, destination)
+        checkpoint.unlink(missing_ok=True)
+    collectives.barrier()
     return weights
 
 
-def build_pretrain_state(spec: PretrainSpec, num_classes: int, device: torch.device) -> PretrainState:
-    """The state at iteration 0."""
-    network = Classifier(spec, num_classes).to(device)
-    # Classification has no reason for Detectron's double rate of biases.
-    optimizer = OptimizerSpec(momentum=spec.momentum, weight_decay=spec.weight_decay, bias_lr_factor=1.0)
-    return PretrainState(network, build_optimizer(network, optimizer))
+def pretrain_rows(
+    state: PretrainState, pictures: Pictures, spec: PretrainSpec, loader_processes: int = 0
+) -> Iterator[PretrainRow]:
+    """Train from ``state.iteration`` to the end of the recipe, with a row at every checkpoint.
 
+    Every worker yields the same rows.
 
-def pretrain_rows(state: PretrainState, pictures: Pictures, spec: PretrainSpec) -> Iterator[PretrainRow]:
-    """Train from ``state.iteration`` to the end of the recipe, with a row every ``CHECKPOINT_INTERVAL`` iterations."""
-    device = next(state.network.parameters()).device
+    Raises:
+        DivergedError: the loss since the last row is not finite, on every worker at once.
+    """
     state.network.train()
-    last_row = state.iteration
-    while state.iteration < spec.iterations:
+    interval = max(CHECKPOINT_INTERVAL, spec.iterations // MAX_ROWS)
+    losses = torch.zeros(2, dtype=torch.float64, device=state.device)  # their sum and number since the last row
+    began = time.perf_counter()
+    for images, labels in loaded(pictures.train_batch, range(state.iteration, spec.iterations), loader_processes):
         lr = pretrain_lr(spec, state.iteration)
         set_lr(state.optimizer, lr)
-        images, labels = pictures.train_batch(state.iteration)
-        logits = state.network(images.to(device))
-        loss = functional.cross_entropy(logits, labels.to(device), label_smoothing=spec.label_smoothing)
-        if not math.isfinite(value := loss.item()):
-            raise DivergedError(f"the loss of pre-training iteration {state.iteration} is {value}; lower its base_lr")
+        with _autocast(spec, state.device):
+            logits = state.parallel(images.to(state.device, non_blocking=True))
+        target = labels.to(state.device, non_blocking=True)
+        loss = functional.cross_entropy(logits.float(), target, label_smoothing=spec.label_smoothing)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
         state.iteration += 1
-        state.loss_sum += value
-        if state.iteration == spec.iterations or state.iteration % CHECKPOINT_INTERVAL == 0:
-            yield PretrainRow(iteration=state.iteration, lr=lr, loss=state.loss_sum / (state.iteration - last_row))
-            last_row, state.loss_sum = state.iteration, 0.0
+        losses += torch.stack([loss.detach().to(torch.float64), losses.new_ones(())])
+        if state.iteration == spec.iterations or state.iteration % interval == 0:
+            total, count = collectives.all_reduce_sum(losses).tolist()
+            if not math.isfinite(total):
+                raise DivergedError(
+                    f"the loss of pre-training is {total / count} by iteration {state.iteration}; lower its base_lr"
+                )
+            now = time.perf_counter()
+            state.wall_time_s, began = state.wall_time_s + now - began, now
+            yield PretrainRow(iteration=state.iteration, lr=lr, loss=total / count)
+            losses.zero_()
 
 
 def pretrain_lr(spec: PretrainSpec, iteration: int) -> float:
-    """The rate of an iteration (from 0): linear warm-up, then half a cosine down to 0 (Loshchilov and Hutter 2017)."""
+    """The rate of an iteration (from 0).
+
+    Linear warm-up, then a tenth at each of ``lr_drops``; without them half a cosine down to 0 (Loshchilov and Hutter
+    2017).
+    """
     warmup = warmup_factor_at(iteration, spec.warmup_iterations, FIRST_WARMUP_FACTOR)
-    return spec.base_lr * warmup * 0.5 * (1 + math.cos(math.pi * iteration / spec.iterations))
+    if spec.lr_drops:
+        fall = float(DROP_FACTOR ** sum(iteration >= drop for drop in spec.lr_drops))
+    else:
+        fall = 0.5 * (1 + math.cos(math.pi * iteration / spec.iterations))
+    return spec.base_lr * warmup * fall
 
 
 @torch.no_grad()
-def top1(network: Classifier, pictures: Pictures) -> float:
-    """Share of held-out pictures whose class is the network's first choice."""
-    device = next(network.parameters()).device
+def top1(state: PretrainState, pictures: Pictures, loader_processes: int = 0) -> float:
+    """Share of held-out pictures whose class is the network's first choice; workers share them."""
+    network, device = state.network, state.device
+    # Each worker's batch norms have seen its own share: those of rank 0 are the ones that are kept.
+    collectives.broadcast_from_first(list(network.buffers()))
     was_training = network.training
     network.eval()
-    right = [
-        (network(images.to(device)).argmax(1).cpu() == labels).to(torch.float64)
-        for images, labels in pictures.held_out()
-    ]
+    counts = torch.zeros(2, dtype=torch.float64, device=device)
+    mine = range(collectives.rank(), pictures.num_held_out_batches, collectives.world_size())
+    for images, labels in loaded(pictures.held_out_batch, mine, loader_processes):
+        right = network(images.to(device)).argmax(1) == labels.to(device)
+        counts += torch.stack([right.sum(), right.new_tensor(len(labels), dtype=torch.int64)])
     network.train(was_training)
-    return float(torch.cat(right).mean())
+    right_sum, number = collectives.all_reduce_sum(counts).tolist()
+    return float(right_sum / number)
 
 
-def _write(network: Classifier, spec: PretrainSpec, pictures: Pictures, destination: Path) -> None:
+def _write(state: PretrainState, spec: PretrainSpec, pictures: Pictures, accuracy: float, destination: Path) -> None:
     """The weights, and where they come from: the numbers that exposure and cost add for ``pretrained``."""
-    accuracy = top1(network, pictures)
-    meta = {"pixels": to_dict(spec.pixels), "weights_id": spec.weights_id, "top1": accuracy, "spec": to_dict(spec)}
-    backbone = {name: value.cpu() for name, value in network.backbone.state_dict().items()}
-    content = _to_bytes({"backbone": backbone, "meta": meta})
+    recipe = to_dict(dataclasses.replace(spec, data_path=""))  # where pictures lie is no part of the weights
+    meta = {"pixels": to_dict(spec.pixels), "weights_id": spec.weights_id, "top1": accuracy, "spec": recipe}
+    backbone = {name: value.cpu() for name, value in state.network.backbone.state_dict().items()}
+    content = to_bytes({"backbone": backbone, "meta": meta})
     atomic.write_bytes(destination / WEIGHTS_FILE, content)
     images = spec.iterations * spec.batch_size
     provenance = {
         "source": "raystudy pretraining",
         "data": spec.data,
+        "data_checksum": spec.data_checksum,
         "distinct_images": pictures.num_train,
+        "num_classes": pictures.num_classes,
         "images": images,
         "instances": images,
         "pixels": images * spec.image_size**2,
         "iterations": spec.iterations,
         "passes": images / pictures.num_train,
         "top1": accuracy,
+        "wall_time_s": state.wall_time_s,
+        "workers": spec.workers,
         "sha256": hashlib.sha256(content).hexdigest(),
         "weights_id": spec.weights_id,
-        "spec": to_dict(spec),
+        "spec": recipe,
     }
     atomic.write_json(destination / PROVENANCE_FILE, provenance)
 
 
 def _problems(spec: PretrainSpec) -> list[str]:
     found = []
-    if spec.data != "textures":
-        found.append(f"pre-training data is {spec.data!r}, but only textures can be trained on so far")
+    if spec.data == "imagefolder" and not spec.data_path:
+        found.append(
+            f"pre-training on {spec.data_checksum or 'an ImageFolder'} needs its pictures: give the folder that holds "
+            "train/<class>/ and val/<class>/"
+        )
     if spec.norm == "frozen_bn":
         found.append("pre-training cannot freeze its norm; use bn, whose weights load into frozen_bn")
-    for field in ("iterations", "batch_size", "image_size", "num_pictures", "num_held_out"):
+    for field in ("iterations", "batch_size", "image_size", "num_pictures", "num_held_out", "workers"):
         if getattr(spec, field) < 1:
             found.append(f"pre-training {field} is {getattr(spec, field)}, but must be at least 1")
-    if spec.num_pictures < spec.batch_size:
+    if spec.data == "textures" and spec.num_pictures < spec.batch_size:
         found.append(f"num_pictures is {spec.num_pictures}, but must hold a batch of {spec.batch_size}")
     if spec.base_lr <= 0:
         found.append(f"pre-training base_lr is {spec.base_lr:g}, but must be above 0")
+    if list(spec.lr_drops) != sorted(set(spec.lr_drops)) or any(not 0 < d < spec.iterations for d in spec.lr_drops):
+        found.append(f"lr_drops are {spec.lr_drops}, but must rise, between iteration 0 and {spec.iterations}")
+    return found + _worker_problems(spec)
+
+
+def _worker_problems(spec: PretrainSpec) -> list[str]:
+    found = []
+    if spec.workers >= 1 and spec.batch_size % spec.workers:
+        found.append(f"{spec.workers} workers cannot share a batch of {spec.batch_size} evenly")
+    if spec.workers != collectives.world_size():
+        found.append(
+            f"the recipe is one of {spec.workers} workers, but {collectives.world_size()} take part; start as many, or "
+            "make a recipe with other workers (which makes other weights)"
+        )
     return found
 
 
-def _to_bytes(content: dict[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    torch.save(content, stream)
-    return stream.getvalue()
+def _agreed(mine: bool) -> bool:
+    """What rank 0 sees: file systems may show others an older state."""
+    return collectives.broadcast_object(mine)
+
+
+def _autocast(spec: PretrainSpec, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.precision == "bf16")

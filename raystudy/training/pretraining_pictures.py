@@ -92,18 +92,12 @@ class ImageFolderPictures:
     """Pictures of a folder: random crops, resized and mirrored, to learn from; centre crops to measure on."""
 
     def __init__(self, spec: PretrainSpec, rank: int = 0, world: int = 1) -> None:
-        """List the pictures; rank 0 also checks that they are those that the recipe names.
+        """List the pictures.
 
         Raises:
-            DataError: the folder cannot be used, or holds other pictures.
+            DataError: the folder cannot be used, with everything that is wrong.
         """
-        root = Path(spec.data_path).expanduser()
-        folder = ImageFolder.open(root)
-        if rank == 0 and (found := image_folder_checksum(root)) != spec.data_checksum:
-            raise DataError(
-                f"the recipe was made for the pictures {spec.data_checksum or 'of no folder'}, but {root} holds {found}; "
-                "make the recipe for this folder (other pictures make other weights), or give the folder it was made for"
-            )
+        folder = ImageFolder.open(Path(spec.data_path).expanduser())
         self._spec, self._folder = spec, folder
         self._slots = range(spec.batch_size)[_share(spec.batch_size, rank, world)]
         self._order = DataOrder(spec.seed, len(folder.train), spec.batch_size)
@@ -137,9 +131,27 @@ def open_pictures(spec: PretrainSpec, rank: int = 0, world: int = 1) -> Pictures
     Raises:
         DataError: they cannot be used, with everything that is wrong.
     """
-    chosen = {"textures": TextureCrops, "imagefolder": ImageFolderPictures}[spec.data]
-    pictures: Pictures = chosen(spec, rank, world)
-    return pictures
+    if spec.data == "imagefolder":
+        return ImageFolderPictures(spec, rank, world)
+    return TextureCrops(spec, rank, world)
+
+
+def picture_problems(spec: PretrainSpec) -> list[str]:
+    """Why a recipe's pictures cannot be trained on, or are not those that it was made for; empty when they can."""
+    if spec.data != "imagefolder":
+        return []
+    root = Path(spec.data_path).expanduser()
+    try:
+        ImageFolder.open(root)
+        found = image_folder_checksum(root)
+    except DataError as error:
+        return error.problems
+    if found == spec.data_checksum:
+        return []
+    return [
+        f"the recipe was made for the pictures {spec.data_checksum or 'of no folder'}, but {root} holds {found}; make "
+        "the recipe for this folder (other pictures make other weights), or give the folder that it was made for"
+    ]
 
 
 def loaded(read: Callable[[int], Labelled], indices: range, processes: int) -> Iterator[Labelled]:
@@ -186,9 +198,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
     return read_picture(path, height, width)
 
 
-def _resized(
-    picture: NDArray[np.uint8], window: tuple[float, float, float, float], size: int
-) -> NDArray[np.uint8]:
+def _resized(picture: NDArray[np.uint8], window: tuple[float, float, float, float], size: int) -> NDArray[np.uint8]:
     image = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box=window)
     return np.asarray(image)
 

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +12,11 @@ from torch import Tensor
 from raystudy.errors import DivergedError, SpecError
 from raystudy.models.initialization import load_backbone_weights
 from raystudy.spec.model import PixelSpec
-from raystudy.spec.presets import tiny_model
+from raystudy.spec.presets import load_preset, tiny_model
 from raystudy.spec.trial import PretrainSpec
 from raystudy.training import pretraining
-from raystudy.training.pretraining import (
-    PretrainRow,
-    build_pretrain_state,
-    pretrain,
-    pretrain_lr,
-    pretrain_rows,
-    top1,
-)
+from raystudy.training.classifier import Classifier, build_pretrain_state
+from raystudy.training.pretraining import PretrainRow, pretrain, pretrain_lr, pretrain_rows, top1
 from raystudy.training.pretraining_pictures import TextureCrops
 
 SMALL = PretrainSpec(
@@ -94,6 +87,7 @@ class Brightness:
 
     num_classes = 2
     num_train = 8
+    num_held_out_batches = 2
 
     def train_batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(iteration)
@@ -101,20 +95,19 @@ class Brightness:
         noise = torch.randint(0, 100, (8, 3, 32, 32), generator=generator)
         return (noise + 150 * labels[:, None, None, None]).to(torch.uint8), labels
 
-    def held_out(self) -> Iterator[tuple[Tensor, Tensor]]:
-        yield self.train_batch(1000)
-        yield self.train_batch(1001)
+    def held_out_batch(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.train_batch(1000 + index)
 
 
 def test_it_learns_what_is_easy() -> None:
     spec = dataclasses.replace(SMALL, iterations=20, base_lr=0.05)
     state = build_pretrain_state(spec, 2, torch.device("cpu"))
     pictures = Brightness()
-    assert 0 <= top1(state.network, pictures) <= 1
+    assert 0 <= top1(state, pictures) <= 1
     (row,) = pretrain_rows(state, pictures, spec)
     assert row.iteration == 20
     assert row.loss < 0.69
-    assert top1(state.network, pictures) == 1.0
+    assert top1(state, pictures) == 1.0
 
 
 def test_training_crops_come_once_a_pass_and_are_not_the_held_out_ones() -> None:
@@ -123,7 +116,8 @@ def test_training_crops_come_once_a_pass_and_are_not_the_held_out_ones() -> None
     # Turning and mirroring keep the sum of a crop's pixels, which identifies it.
     first = {int(image.sum()) for i in range(3) for image in crops.train_batch(i)[0].to(torch.int64)}
     second = {int(image.sum()) for i in range(3, 6) for image in crops.train_batch(i)[0].to(torch.int64)}
-    held_out = {int(image.sum()) for images, _ in crops.held_out() for image in images.to(torch.int64)}
+    held_out = {int(image.sum()) for image in crops.held_out_batch(0)[0].to(torch.int64)}
+    assert crops.num_held_out_batches == 1
     assert len(first) == 24
     assert first == second
     assert not torch.equal(crops.train_batch(0)[1], crops.train_batch(3)[1])
@@ -148,10 +142,38 @@ def test_the_rate_rises_to_the_base_rate_and_falls_to_zero() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
+def test_the_rate_falls_to_a_tenth_at_each_drop() -> None:
+    spec = PretrainSpec(iterations=100, warmup_iterations=0, base_lr=0.1, lr_drops=(30, 60))
+    rates = [pretrain_lr(spec, iteration) for iteration in (0, 29, 30, 59, 60, 99)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+def test_the_papers_preset_is_the_recipe_of_group_normalization() -> None:
+    recipe = load_preset("paper").pretraining
+    assert recipe is not None
+    passes = recipe.batch_size / 1_281_167
+    assert recipe.iterations * passes == pytest.approx(100, abs=1e-3)
+    assert [drop * passes for drop in recipe.lr_drops] == pytest.approx([30, 60, 90], abs=1e-3)
+    assert (recipe.base_lr, recipe.batch_size, recipe.workers, recipe.image_size) == (0.1, 256, 8, 224)
+    assert {recipe.weight_decay, recipe.norm_weight_decay, recipe.bias_weight_decay} == {1e-4}
+
+
+def test_blocks_may_start_as_the_identity() -> None:
+    spec = dataclasses.replace(SMALL, zero_last_gamma=True)
+    for backbone, last in (("tiny", "bn2"), ("resnet50", "bn3")):
+        parameters = dict(Classifier(dataclasses.replace(spec, backbone=backbone), 6).backbone.named_parameters())
+        gammas = {name: value for name, value in parameters.items() if ".bn" in name and name.endswith("weight")}
+        zero = {name for name, value in gammas.items() if not value.any()}
+        assert zero == {name for name in gammas if last in name}
+        assert zero
+
+
 def test_bad_recipes_are_refused_with_all_problems(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
-        pretrain(dataclasses.replace(SMALL, norm="frozen_bn", iterations=0, batch_size=64), tmp_path)
-    assert len(caught.value.problems) == 3
+        pretrain(dataclasses.replace(SMALL, norm="frozen_bn", iterations=0, batch_size=64, workers=3), tmp_path)
+    assert len(caught.value.problems) == 5
+    with pytest.raises(SpecError, match="lr_drops"):
+        pretrain(dataclasses.replace(SMALL, lr_drops=(4, 2)), tmp_path)
 
 
 def test_a_loss_that_is_not_finite_ends_it(tmp_path: Path) -> None:
