@@ -40,11 +40,21 @@ def curves(study: StudyTable, found: list[SettingEvidence]) -> Json:
         keys = [*metrics, "loss"] if split == "val" else ["loss"]
         segments[numbers[str(segment_id)]][str(split)] = _series(part, keys, every)
     return {
-        "unit": study.unit,
         "metrics": [[name, METRICS[name]] for name in metrics],
         "segments": segments,
         "settings": [_setting(study, one, numbers) for one in found],
     }
+
+
+def side_by_side(first: Json, second: Json) -> Json:
+    """The curves of two studies as one set: the second's segments are numbered after the first's."""
+    offset = len(first["segments"])
+    for setting in second["settings"]:
+        for trial in setting["trials"]:
+            trial["parts"] = [[number + offset, start, end] for number, start, end in trial["parts"]]
+    metrics = [metric for metric in first["metrics"] if metric in second["metrics"]]
+    segments, settings = first["segments"] + second["segments"], first["settings"] + second["settings"]
+    return {"metrics": metrics, "segments": segments, "settings": settings}
 
 
 def interval_chart(
@@ -90,6 +100,7 @@ def _setting(study: StudyTable, one: SettingEvidence, numbers: dict[str, int]) -
     paper = overlay(one.setting[0], one.setting[1]) if repeats_paper(study) else []
     return {
         "label": one.label,
+        "unit": study.unit,
         "trials": sorted(trials, key=lambda t: (t["init"], t["parts"][-1][2])),
         "references": [[name, ap] for name, ap in FROM_SCRATCH.items()] if paper else [],
         "paper": [

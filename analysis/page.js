@@ -58,7 +58,7 @@ class Curves {
   constructor(host, kind) {
     this.host = host;
     this.kind = kind;
-    this.setting = 0;
+    this.setting = Number(host.dataset.setting || 0);
     this.metric = kind === "loss" ? "loss" : DATA.curves.metrics[0][0];
     this.off = new Set();
     this.zoom = null;
@@ -160,7 +160,7 @@ class Curves {
     const px = (v) => box.left + (v - x0) / (x1 - x0 || 1) * (box.right - box.left);
     const py = (v) => box.bottom - (v - low) / (high - low || 1) * (box.bottom - box.top);
     this.frame(box, { x0, x1, low, high, px, py, width, height });
-    const clip = `clip-${this.kind}`;
+    const clip = `clip-${this.host.id}`;
     const defs = canvas.appendChild(svg("defs")), path = defs.appendChild(svg("clipPath", { id: clip }));
     path.append(svg("rect", { x: box.left, y: box.top - 4, width: box.right - box.left + 8, height: box.bottom - box.top + 8 }));
     const layer = canvas.appendChild(svg("g", { "clip-path": `url(#${clip})` }));
@@ -196,7 +196,7 @@ class Curves {
     canvas.append(svg("line", { x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, class: "axis" }));
     const label = this.kind === "loss" ? "loss" : (DATA.curves.metrics.find((m) => m[0] === this.metric) || ["", ""])[1] + ", %";
     canvas.append(svg("text", { x: box.left - 38, y: box.top - 8 }, label));
-    const unit = DATA.curves.unit ? ` (1x = ${DATA.curves.unit.toLocaleString("en")})` : "";
+    const unit = this.current.unit ? ` (1x = ${this.current.unit.toLocaleString("en")})` : "";
     canvas.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, `iterations${unit}`));
   }
   listen(all, box, { x0, x1, px, py }) {
@@ -235,7 +235,7 @@ class Curves {
       const [s, i] = best;
       cross.setAttribute("x1", px(s.x[i])); cross.setAttribute("x2", px(s.x[i])); cross.setAttribute("visibility", "visible");
       this.highlight(all, s);
-      const units = DATA.curves.unit ? ` (${(s.x[i] / DATA.curves.unit).toFixed(2)}x)` : "";
+      const units = this.current.unit ? ` (${(s.x[i] / this.current.unit).toFixed(2)}x)` : "";
       showTip(event, [s.name, `iteration ${s.x[i].toLocaleString("en")}${units}`, `${this.kind === "loss" ? "loss" : "AP"} ${short(s.y[i])}`]);
     });
   }

@@ -43,21 +43,29 @@ def page(
     live: bool = False,
 ) -> str:
     """The whole page as text."""
-    sections = [s for s in _sections(study, found, tables) if s.body]
+    sections = _sections(study, found, tables)
+    title = f"{study.name}: {verdicts[0].headline if verdicts else 'no trials'}"
+    kicker = f"Study <b>{html.escape(study.name)}</b>"
+    kicker += f", preset <b>{html.escape(study.preset)}</b>" if study.preset else ""
+    return fill(title, kicker, _answer(study, found, verdicts), sections, curves(study, found), live=live)
+
+
+def fill(title: str, kicker: str, answer: str, sections: list[Section], lines: Json, *, live: bool = False) -> str:
+    """The page's template with its parts; ``kicker`` and ``answer`` are HTML, sections without a body are left out."""
+    chosen = [section for section in sections if section.body]
     charts: dict[str, Json] = {}
-    for section in sections:
+    for section in chosen:
         charts |= section.charts
-    data = {"curves": curves(study, found), "charts": charts}
+    data = json.dumps({"curves": lines, "charts": charts}, separators=(",", ":"), allow_nan=False)
     parts = {
-        "title": html.escape(f"{study.name}: {verdicts[0].headline if verdicts else 'no trials'}"),
-        "name": html.escape(study.name),
-        "preset": f", preset <b>{html.escape(study.preset)}</b>" if study.preset else "",
+        "title": html.escape(title),
+        "kicker": kicker,
         "refresh": f'<meta http-equiv="refresh" content="{REFRESH_S}">\n' if live else "",
-        "answer": _answer(study, found, verdicts),
-        "links": "".join(f'<a href="#{s.anchor}">{s.title}</a>' for s in sections),
-        "sections": "\n".join(f'<section id="{s.anchor}"><h2>{s.title}</h2>{s.body}</section>' for s in sections),
+        "answer": answer,
+        "links": "".join(f'<a href="#{s.anchor}">{s.title}</a>' for s in chosen),
+        "sections": "\n".join(f'<section id="{s.anchor}"><h2>{s.title}</h2>{s.body}</section>' for s in chosen),
         # "<" must not end the script element that holds the data.
-        "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        "data": data.replace("<", "\\u003c"),
         "css": _asset("page.css"),
         "js": _asset("page.js"),
     }
@@ -74,7 +82,7 @@ def _answer(study: StudyTable, found: list[SettingEvidence], verdicts: list[Verd
     gaps = data_gaps(study, found)
     if len(verdicts) == 1:
         only = verdicts[0]
-        head = f"<h1>{html.escape(only.headline)}.</h1><p class='support'>{html.escape(_support(only))}</p>"
+        head = f"<h1>{html.escape(only.headline)}.</h1><p class='support'>{html.escape(support_words(only))}</p>"
     else:
         items = "".join(
             f"<li><b>{html.escape(one.label)}</b>: {html.escape(verdict.sentence)}</li>"
@@ -85,7 +93,7 @@ def _answer(study: StudyTable, found: list[SettingEvidence], verdicts: list[Verd
     return head + banner + (_facts(study, found[0]) if len(found) == 1 else "")
 
 
-def _support(only: Verdict) -> str:
+def support_words(only: Verdict) -> str:
     """The support of a verdict as a sentence of its own."""
     text = only.support.strip().lstrip(":").strip()
     return (text[1:].replace(")", "", 1) if text.startswith("(") and "; " not in text.split(")")[0] else text) + "."
@@ -134,7 +142,7 @@ def _convergence(found: list[SettingEvidence], tables: dict[str, Table]) -> Sect
     body = (
         "<p>Each line is one trial. Trials of one arm share their beginning and part where the learning rate drops: "
         "the leap at the end of each branch. Hover for numbers, drag to zoom, switch arms on and off.</p>"
-        + _figure("ap", "ap", "AP on the validation pictures over iterations")
+        + figure("ap", "ap", "AP on the validation pictures over iterations")
     )
     charts = {}
     lines = [
@@ -145,7 +153,7 @@ def _convergence(found: list[SettingEvidence], tables: dict[str, Table]) -> Sect
     if lines:
         title = "Random − pre-trained at each schedule"
         charts["deltas"] = interval_chart("deltas", title, "Δ box AP (shaded: within 1 AP)", lines)
-        body += _figure("deltas", "intervals", title)
+        body += figure("deltas", "intervals", title)
     body += _tables(tables, "final", "crossover", "reach", "leaps")
     return Section("convergence", "Convergence", body, charts)
 
@@ -156,7 +164,7 @@ def _less_data(study: StudyTable, found: list[SettingEvidence], tables: dict[str
         return Section("data", "Less data", "", {})
     title = "Random − pre-trained by data size, each at its best schedule"
     chart = interval_chart("sizes", title, "Δ box AP", [(one.setting[2], gap) for one, gap in gaps.values()])
-    body = f"<p>{html.escape(break_even_words(gaps))}</p>" + _figure("sizes", "intervals", title)
+    body = f"<p>{html.escape(break_even_words(gaps))}</p>" + figure("sizes", "intervals", title)
     return Section("data", "Less data", body + _tables(tables, "data"), {"sizes": chart})
 
 
@@ -166,7 +174,7 @@ def _overfitting(study: StudyTable, tables: dict[str, Table]) -> Section:
     body = (
         "<p>A model over-fits when its training loss keeps falling while its validation loss rises. The two losses are "
         "different means, so that their distance is compared between trials and is no absolute.</p>"
-        + _figure("loss", "loss", "Training and validation loss over iterations")
+        + figure("loss", "loss", "Training and validation loss over iterations")
     )
     return Section("overfitting", "Over-fitting", body + _tables(tables, "overfitting"), {})
 
@@ -180,7 +188,7 @@ def _metrics(found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
             where = f" ({one.label})" if len(found) > 1 else ""
             title = f"Does pre-training help less where boxes must be sharper? By IoU at {one.both[-1].schedule}{where}"
             charts[key] = interval_chart(key, title, "Δ box AP", ious)
-            body += _figure(key, "intervals", title)
+            body += figure(key, "intervals", title)
     return Section("metrics", "Metrics", body + _tables(tables, "categories"), charts)
 
 
@@ -191,7 +199,7 @@ def _cost(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Tab
         charts["exposure"] = chart
         body += (
             "<p>Training longer from scratch is not free, but neither is pre-training: what each arm has seen, its "
-            "pre-training (lighter) included.</p>" + _figure("exposure", "bars", chart["title"])
+            "pre-training (lighter) included.</p>" + figure("exposure", "bars", chart["title"])
         )
     return Section("cost", "Cost and exposure", body + _tables(tables, "exposure", "cost"), charts)
 
@@ -208,13 +216,15 @@ def _beside(study: StudyTable, found: list[SettingEvidence], tables: dict[str, T
         text += f" Earlier systems trained from scratch, box AP: {systems}."
     else:
         text += " This study is on other data, so that levels do not compare; the shape over schedules does."
-    return Section("paper", "The paper beside it", f"<p>{html.escape(text)}</p>" + _tables(tables, "paper"), {})
+    body = f"<p>{html.escape(text)}</p>" + _tables(tables, "paper", "paper_data")
+    return Section("paper", "The paper beside it", body, {})
 
 
-def _figure(key: str, kind: str, title: str) -> str:
+def figure(key: str, kind: str, title: str, setting: int = 0) -> str:
+    """The frame of a chart, which page.js fills; ``setting`` is the one that curves begin with."""
     escaped = html.escape(title, quote=True)
     return (
-        f'<figure class="chart" id="{key}" data-kind="{kind}" data-title="{escaped}">'
+        f'<figure class="chart" id="{key}" data-kind="{kind}" data-setting="{setting}" data-title="{escaped}">'
         f"<figcaption>{escaped}</figcaption></figure>"
     )
 

@@ -76,7 +76,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     assert path.stat().st_size < 6_000_000
     data = re.search(r'<script type="application/json" id="study-data">(.*)</script>', text)
     assert data is not None
-    assert json.loads(data.group(1))["curves"]["unit"] == 90
+    assert json.loads(data.group(1))["curves"]["settings"][0]["unit"] == 90
 
 
 def test_no_two_things_have_the_same_id(tmp_path: Path) -> None:
