@@ -145,6 +145,10 @@ class CocoDataset:
         """The labels of all training instances, picture by picture."""
         return self._annotations.labels[self._all_instances()]
 
+    def all_numbers(self) -> NDArray[np.int64]:
+        """The places of all training instances in the annotations' list, picture by picture."""
+        return self._annotations.numbers[self._all_instances()]
+
     def file_name(self, index: int) -> str:
         """The file of picture ``index``, relative to ``images_dir``."""
         return self._index.file_name(int(self._chosen[index]))

@@ -112,7 +112,7 @@ def data_defaults(data: DataSpec, anchor_levels: int = ANCHOR_LEVELS) -> DataDef
     Raises:
         DataError: the annotations cannot be used.
     """
-    whole = dataclasses.replace(data, fraction=1.0, num_images=None)
+    whole = dataclasses.replace(data, fraction=1.0, num_images=None, instances_per_image=None)
     statistics = data_statistics(open_split(whole, "train"), open_split(whole, "val"))
     chosen, scale = _input(statistics)
     middle = math.sqrt(statistics.small_object * statistics.huge_object) * scale

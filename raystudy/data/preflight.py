@@ -7,7 +7,7 @@ import numpy as np
 
 from raystudy.data.annotation_checks import EXAMPLES
 from raystudy.data.coco import CocoDataset
-from raystudy.data.splits import SPLITS, open_whole, split_source
+from raystudy.data.splits import SPLITS, open_split, open_whole, split_source
 from raystudy.data.subset import subset_indices
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
@@ -24,9 +24,10 @@ def preflight(data: DataSpec, *, needs_masks: bool = False, thorough: bool = Fal
         needs_masks: the model has a mask head.
         thorough: decode every picture instead of a sample.
     """
-    if data.format == "shapes":
-        return data.problems() + ([] if data.shapes is None else _subset_problems(data, data.shapes.num_train))
-    problems, opened = data.problems(), []
+    if data.problems() or data.format == "shapes":
+        return data.problems() or _subset_problems(data)
+    problems: list[str] = []
+    opened: list[CocoDataset] = []
     for split in SPLITS:
         try:
             dataset = open_whole(data, split)
@@ -36,9 +37,7 @@ def preflight(data: DataSpec, *, needs_masks: bool = False, thorough: bool = Fal
         opened.append(dataset)
         problems += picture_problems(dataset, thorough) + _suitability_problems(dataset, data, needs_masks)
     if len(opened) == 2:
-        problems += _category_problems(*opened)
-        if not data.problems():
-            problems += _subset_problems(data, len(opened[0]))
+        problems += _category_problems(*opened) or _subset_problems(data)
     return list(dict.fromkeys(problems))
 
 
@@ -111,10 +110,6 @@ def _suitability_problems(dataset: CocoDataset, data: DataSpec, needs_masks: boo
         problems.append(
             f"{dataset.annotations} has no segmentations, which the mask head needs; train without a mask head"
         )
-    if len(dataset.categories) != data.num_categories:
-        problems.append(
-            f"{dataset.annotations} has {len(dataset.categories)} categories, but the spec says {data.num_categories}"
-        )
     return problems
 
 
@@ -130,9 +125,15 @@ def _category_problems(train: CocoDataset, val: CocoDataset) -> list[str]:
     ]
 
 
-def _subset_problems(data: DataSpec, num_images: int) -> list[str]:
+def _subset_problems(data: DataSpec) -> list[str]:
+    """Pictures of the embedded shapes are rendered only where the subset depends on what they hold."""
     try:
-        subset_indices(num_images, data.fraction, data.num_images, data.subset_seed)
+        if data.format == "shapes" and data.shapes is not None and not data.stratified:
+            subset_indices(data.shapes.num_train, data.fraction, data.num_images, data.subset_seed)
+            return []
+        part = open_split(data, "train")
     except DataError as e:
         return e.problems
-    return []
+    if part.instance_counts.any():
+        return []
+    return [f"{part.annotations}: none of the {len(part)} images of the training subset has an instance; take more"]

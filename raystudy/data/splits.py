@@ -1,13 +1,13 @@
 """From a data spec to the data set of one split."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from raystudy.data.coco import CocoDataset
 from raystudy.data.index_cache import open_index
 from raystudy.data.shapes import render_shapes
 from raystudy.data.sources import Source
-from raystudy.data.subset import subset_indices
+from raystudy.data.subset import chosen_labels, statistics_of, training_part
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
 
@@ -18,20 +18,34 @@ SPLITS: tuple[Split, Split] = ("train", "val")
 def open_split(data: DataSpec, split: Split) -> CocoDataset:
     """The pictures and instances of one split; shapes are rendered on the first call on a machine.
 
-    The subset that the spec asks for is taken of the training set only: validation is always whole.
+    The subset that the spec asks for is taken of the training set only: validation has always all of its pictures.
+    Categories that are left out are left out of both.
 
     Raises:
-        DataError: the annotations cannot be used, with everything that is wrong.
+        DataError: the annotations cannot be used, with everything that is wrong; or there is no such subset.
     """
     dataset = open_whole(data, split)
-    if len(dataset.categories) != data.num_categories:
+    wanted, available = data.num_categories, len(dataset.categories)
+    # Without a checksum nothing tells a choice of categories from annotations that were changed.
+    if wanted > available or (wanted < available and not data.train_checksum):
         raise DataError(
-            f"{dataset.annotations} has {len(dataset.categories)} categories, but the spec says {data.num_categories}; "
+            f"{dataset.annotations} has {available} categories, but the spec says {wanted}; "
             "was the file changed since the study was planned?"
         )
-    if split == "val" or (data.fraction == 1.0 and data.num_images is None):
-        return dataset
-    return dataset.subset(subset_indices(len(dataset), data.fraction, data.num_images, data.subset_seed))
+    if wanted < available:
+        dataset = dataset.with_categories(chosen_labels(available, wanted, data.subset_seed))
+    return training_part(dataset, data) if split == "train" else dataset
+
+
+def subset_statistics(data: DataSpec) -> dict[str, dict[str, Any]]:
+    """What a trial on this data is trained and evaluated on, JSON-ready, by split: for the plan and its record.
+
+    Pictures, instances, instances per picture and per category, categories without any, and what was repaired.
+
+    Raises:
+        DataError: the annotations cannot be used, or there is no such subset.
+    """
+    return {split: statistics_of(open_split(data, split)) for split in SPLITS}
 
 
 def open_whole(data: DataSpec, split: Split) -> CocoDataset:

@@ -40,6 +40,8 @@ class DataSpec:
 
     val_checksum: str = ""
     num_categories: int = 80
+    """Categories that are learned and evaluated. Fewer than the data has keeps the first of ``subset_seed``'s order."""
+
     shapes: ShapesSpec | None = located(None)
     """Generator parameters when ``format`` is ``shapes``; the checksums stand for them."""
 
@@ -51,11 +53,17 @@ class DataSpec:
     """Number of training images that is used, instead of a fraction."""
 
     subset_seed: int = 0
+    stratified: bool = False
+    """A subset of the training images holds every category, or is refused."""
+
+    instances_per_image: int | None = None
+    """Most instances that a training image keeps, drawn with ``subset_seed``; None keeps all."""
 
     @property
     def subset_label(self) -> str:
-        """``f100`` for all images, ``f10`` for a tenth, ``n3500`` for 3,500 images."""
-        return f"n{self.num_images}" if self.num_images is not None else f"f{self.fraction * 100:g}"
+        """``f100`` for all images, ``f10`` for a tenth, ``n3500`` for 3,500, ``f100i2`` with 2 instances each."""
+        images = f"n{self.num_images}" if self.num_images is not None else f"f{self.fraction * 100:g}"
+        return images if self.instances_per_image is None else f"{images}i{self.instances_per_image}"
 
     def problems(self) -> list[str]:
         """What is wrong, in words; whether files exist is for preflight to say."""
@@ -66,6 +74,10 @@ class DataSpec:
             found.append(f"num_images is {self.num_images}, but must be at least 1")
         if self.num_images is not None and self.fraction != 1.0:
             found.append("a subset is given by fraction or by num_images, not by both; drop one")
+        if self.num_categories < 1:
+            found.append(f"num_categories is {self.num_categories}, but must be at least 1")
+        if self.instances_per_image is not None and self.instances_per_image < 1:
+            found.append(f"instances_per_image is {self.instances_per_image}, but must be at least 1, or none for all")
         if self.format == "shapes" and self.shapes is None:
             found.append("data format shapes needs the generator's parameters in data.shapes")
         return found

@@ -9,7 +9,6 @@ from pycocotools.coco import COCO
 
 from raystudy.data.coco import CocoDataset
 from raystudy.data.pictures import read_picture
-from raystudy.data.subset import subset_indices
 from raystudy.errors import DataError
 from tests.data.synthetic import annotation, coco_content, shared, write_coco
 
@@ -104,17 +103,6 @@ def test_data_without_segmentations_have_no_masks(tmp_path: Path) -> None:
     dataset = load(tmp_path, content)
     assert not dataset.has_masks
     assert dataset.instances(0).masks is None
-
-
-def test_subsets_are_nested_seeded_and_never_empty() -> None:
-    whole, tenth, few = (subset_indices(1000, f, None, 3) for f in (1.0, 0.1, 0.01))
-    assert (len(whole), len(tenth), len(few)) == (1000, 100, 10)
-    assert set(few) < set(tenth) < set(whole)
-    assert set(subset_indices(1000, 1.0, 35, 3)) > set(few)
-    assert set(subset_indices(1000, 0.1, None, 4)) != set(tenth)
-    for fraction, count in ((0.0001, None), (1.0, 1001)):
-        with pytest.raises(DataError, match="must have 1 to 1000"):
-            subset_indices(1000, fraction, count, 3)
 
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20

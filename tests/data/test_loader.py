@@ -109,8 +109,8 @@ def test_the_subset_is_of_training_only() -> None:
     data = dataclasses.replace(shapes_spec(), fraction=0.25)
     assert len(open_split(data, "train")) == 6
     assert len(open_split(data, "val")) == 7
-    changed = dataclasses.replace(data, num_categories=5)
-    with pytest.raises(DataError, match="has 6 categories, but the spec says 5"):
+    changed = dataclasses.replace(data, num_categories=7)
+    with pytest.raises(DataError, match="has 6 categories, but the spec says 7"):
         open_split(changed, "train")
 
 
