@@ -20,6 +20,9 @@ from raystudy.store import Store
 AXIS = "iteration"
 """The metric that every other one is drawn over; also wandb's own step."""
 
+CELL = "cell"
+"""The config entry that runs are averaged by: all levels but the seed's, such as ``random 6x``."""
+
 _SHARED = ("lr", "global_batch", "workers", "wall_time_s")
 _EXPOSURE = ("images", "instances", "pixels_nominal", "pixels_measured")
 _BEST = ("box_ap", "mask_ap")
@@ -87,7 +90,7 @@ def trial_run(study: str, trial_id: str, plan: Plan, levels: Mapping[str, str]) 
         job_type="trial",
         group=study,
         tags=_tags(levels),
-        config={**levels, **flat_spec(plan.trials[trial_id])},
+        config={**levels, **flat_spec(plan.trials[trial_id]), CELL: cell(levels)},
         segment_id=own.segment_id,
         earlier=tuple(earlier),
     )
@@ -103,7 +106,7 @@ def trunk_run(study: str, segment: Segment, plan: Plan, levels: Mapping[str, Map
         job_type="trunk",
         group=study,
         tags=_tags(common),
-        config={**common, **config},
+        config={**common, **config, CELL: cell(common)},
         segment_id=segment.segment_id,
     )
 
@@ -151,6 +154,11 @@ def summary(rows: Iterable[Row], run: TrackedRun) -> dict[str, Any]:
 def flat_spec(spec: TrialSpec) -> dict[str, Any]:
     """The spec with one key a field: ``model_norm``, ``schedule_total``. (wandb takes a dot for nesting.)"""
     return dict(_flat("", to_dict(spec)))
+
+
+def cell(levels: Mapping[str, str]) -> str:
+    """What trials that differ in their seed only have in common."""
+    return " ".join(level for axis, level in levels.items() if axis != "seed")
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

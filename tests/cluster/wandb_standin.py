@@ -13,6 +13,7 @@ know whether the stand-in was enough asserts that it is empty.
 
 import gzip
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,7 +66,7 @@ class Standin:
     def __init__(self) -> None:
         self.runs: dict[str, ServedRun] = {}
         self.unhandled: list[str] = []
-        self.views: list[dict[str, Any]] = []
+        self.views: dict[str, dict[str, Any]] = {}
         self.mode: Literal["", "unavailable", "hanging"] = ""
         self.mended = threading.Event()
         self.requests = 0
@@ -188,6 +189,19 @@ class Standin:
         ]
         return {"createRunFiles": {"runID": f"id-{variables['run']}", "uploadHeaders": [], "files": files}}
 
+    # Saved workspaces, as wandb-workspaces asks for them
+
+    def _on_upsertview2(self, variables: dict[str, Any]) -> dict[str, Any]:
+        inserted = "id" not in variables
+        identity = f"view-{len(self.views)}" if inserted else variables["id"]
+        self.views[identity] = {**variables, "id": identity}
+        return {"upsertView": {"view": {"id": identity, "name": variables["name"]}, "inserted": inserted}}
+
+    def _on_view(self, variables: dict[str, Any]) -> dict[str, Any]:
+        found = [view for view in self.views.values() if view["name"] == variables["viewName"]]
+        nodes = [{"node": {key: view[key] for key in ("id", "displayName", "spec")}} for view in found]
+        return {"project": {"allViews": {"edges": nodes}}}
+
     # The stream of a run
 
     def stream(self, name: str, body: dict[str, Any]) -> None:
@@ -215,7 +229,8 @@ def _handler_of(standin: Standin) -> type[BaseHTTPRequestHandler]:
                 return
             if self.path == "/graphql":
                 request = json.loads(body)
-                operation = request.get("operationName") or ""
+                named = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
+                operation = request.get("operationName") or (named[1] if named else "")
                 data = standin.answer(operation, request.get("variables") or {})
                 if data is None:
                     self._send(400, {"errors": [{"message": f"unknown operation {operation}"}]})
