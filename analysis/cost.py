@@ -69,6 +69,17 @@ def trial_hours(study: StudyTable) -> pd.Series:
     return trial_parts(study).groupby("trial_id", observed=True)["device_hours"].sum()
 
 
+def with_hours(study: StudyTable) -> pd.DataFrame:
+    """The evaluation rows with ``hours``: device-hours of the trial so far, as if trained alone."""
+    parts = trial_parts(study)
+    before = parts.groupby("trial_id", observed=True)["device_hours"].cumsum() - parts["device_hours"]
+    keys = ["trial_id", "segment_id"]
+    earlier = before.set_axis(pd.MultiIndex.from_frame(parts[keys].astype(str)))
+    own = study.val["wall_time_s"].fillna(0.0) * study.val["workers"] / 3600 if len(study.val) else 0.0
+    index = pd.MultiIndex.from_frame(study.val[keys].astype(str))
+    return study.val.assign(hours=own + earlier.reindex(index).to_numpy())
+
+
 @dataclass(frozen=True)
 class Reach:
     """What an init needs to reach an AP, by whichever of its schedules gets there first; means over seeds."""
@@ -78,6 +89,8 @@ class Reach:
     """Init -> iterations; nan when a seed does not reach it."""
 
     images: dict[str, float]
+    hours: dict[str, float]
+    """Device-hours as if trained alone."""
 
     @property
     def ratio(self) -> float:
@@ -86,20 +99,21 @@ class Reach:
 
 
 def reach(val: pd.DataFrame, targets: list[float], metric: str = "box_ap") -> list[Reach]:
-    """Iterations and images at the first evaluation that reaches each target, from the evaluation rows of one setting.
+    """What the first evaluation that reaches each target has taken, from one setting's rows of ``with_hours``.
 
     No interpolation: what counts is the first evaluation at or above the target.
     """
     found = []
     for target in targets:
         there = val[val[metric] >= target]
-        iterations, images = {}, {}
+        iterations, images, hours = {}, {}, {}
         for init, part in val.groupby("init", observed=True):
-            first = there[there["init"] == init].groupby("seed")[["iteration", "images"]].min()
+            first = there[there["init"] == init].groupby("seed")[["iteration", "images", "hours"]].min()
             is_reached = len(first) == part["seed"].nunique()
             iterations[str(init)] = float(np.mean(first["iteration"])) if is_reached else math.nan
             images[str(init)] = float(np.mean(first["images"])) if is_reached else math.nan
-        found.append(Reach(target, iterations, images))
+            hours[str(init)] = float(np.mean(first["hours"])) if is_reached else math.nan
+        found.append(Reach(target, iterations, images, hours))
     return found
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.arms import SETTING, setting_label
 from analysis.bootstrap import StoredMatches, average_precision, draw_images, read_matches, summary
 from analysis.convergence import RISING_PER_UNIT, ScheduleLine, Setting, convergence_lines, settings
-from analysis.cost import Reach, reach
+from analysis.cost import Reach, reach, with_hours
 from analysis.crossover import Crossover, crossovers, delta, delta_of_bests, delta_to_best
 from analysis.files import StorageReader
 from analysis.load import StudyTable
@@ -79,24 +79,28 @@ def evidence(study: StudyTable) -> list[SettingEvidence]:
     """The evidence of each setting of the study."""
     constant = tuple(name for name in SETTING if study.trials[name].nunique() <= 1)
     lines = convergence_lines(study)
-    matches = _MatchesOfStudy(study)
+    matches, val = _MatchesOfStudy(study), with_hours(study)
     found = []
     for setting in settings(study):
         label = setting_label(dict(zip(SETTING, setting, strict=True)), constant)
         own = [line for line in lines if line.setting == setting]
-        found.append(_setting_evidence(study, setting, label, own, matches))
+        found.append(_setting_evidence(study, setting, label, own, matches, val))
     return found
 
 
 def _setting_evidence(
-    study: StudyTable, setting: Setting, label: str, lines: list[ScheduleLine], matches: "_MatchesOfStudy"
+    study: StudyTable,
+    setting: Setting,
+    label: str,
+    lines: list[ScheduleLine],
+    matches: "_MatchesOfStudy",
+    val: pd.DataFrame,
 ) -> SettingEvidence:
     trial_ids = _final_trials(study, setting)
     draws = _draws(lines, trial_ids, matches, "box")
     mask_draws = _draws(lines, trial_ids, matches, "mask")
     shared = [line.total for line in lines if not math.isnan(line.delta)]
     has_both = bool(shared) and draws is not None
-    val = study.val[_in_setting(study.val, setting)]
     keys = [(trial_id, kind) for trial_id in trial_ids.values() for kind in ("box", "mask")]
     return SettingEvidence(
         setting=setting,
@@ -109,7 +113,7 @@ def _setting_evidence(
         of_bests=delta_of_bests(draws) if has_both and draws else None,
         crossovers=crossovers(draws) if has_both and draws else [],
         slopes={init: slope for init in ("random", "pretrained") if (slope := _slope(draws, init, study.unit))},
-        reach=_reach(val, draws),
+        reach=_reach(val[_in_setting(val, setting)], draws),
         trial_ids=trial_ids,
         ap_draws={key: ap for key in keys if (ap := matches.draws(*key)) is not None},
         observed_ap={key: ap for key in keys if (ap := matches.observed(*key)) is not None},

@@ -77,11 +77,15 @@ def reach_table(found: list[SettingEvidence]) -> Table:
             its, images = line.iterations, line.images
             cells = [number(its.get(init, math.nan), 0) for init in NAMES]
             cells += [number(images.get(init, math.nan), 0) for init in NAMES]
+            cells += [
+                duration(hours) if not math.isnan(hours := line.hours.get(init, math.nan)) else "–" for init in NAMES
+            ]
             ratio = "–" if math.isnan(line.ratio) else f"{line.ratio:.1f}×"
             lines.append((*((one.label,) if len(found) > 1 else ()), number(line.ap), *cells, ratio))
     shares = "25, 50, 75, 90 and 100" if len(found) == 1 else "50 and 90"
     header = (*(("setting",) if len(found) > 1 else ()), "box AP", "random, iterations", "pre-trained, iterations")
-    header = (*header, "random, images", "pre-trained, images", "ratio")
+    header = (*header, "random, images", "pre-trained, images")
+    header = (*header, "random, device time", "pre-trained, device time", "ratio of iterations")
     note = (
         "First evaluation at or above that AP, by whichever schedule gets there first, mean over seeds; a dash when a "
         f"seed does not. The targets are {shares}% of pre-trained's best. Pre-training itself not counted."
@@ -159,8 +163,8 @@ def exposure_table(study: StudyTable) -> Table:
     return Table("exposure", "What each arm has seen", header, lines, note)
 
 
-def cost_table(study: StudyTable, cost: Cost) -> Table:
-    """Device-hours of each arm as if trained alone, with pre-training's share counted and not."""
+def cost_table(study: StudyTable, cost: Cost, price_per_hour: float | None = None) -> Table:
+    """Device-hours (and money) of each arm as if trained alone, with pre-training's share counted and not."""
     hours = trial_hours(study)
     trials = study.trials.assign(hours=hours.reindex(study.trials.index))
     lines = []
@@ -170,13 +174,21 @@ def cost_table(study: StudyTable, cost: Cost) -> Table:
         before = [cost.pretraining_hours.get(str(w), math.nan) for w in part["weights_id"]]
         with_before = own + sum(before) / len(before) if init == "pretrained" else own
         counted = duration(with_before) if not math.isnan(with_before) else "not told"
-        lines.append((f"{NAMES[init]}, {schedule}", f"{int(total):,}", duration(own), counted))
+        price = (_price(own, price_per_hour), _price(with_before, price_per_hour)) if price_per_hour else ()
+        lines.append((f"{NAMES[init]}, {schedule}", f"{int(total):,}", duration(own), counted, *price))
     header = ("arm", "iterations", "device time", "with pre-training")
+    header = (*header, *(("price", "with pre-training") if price_per_hour else ()))
     note = (
         f"One trial trained alone, mean over seeds. Together all trials trained {cost.iterations:,} iterations; "
         f"without shared trunks it would have been {cost.naive_iterations:,} ({100 * cost.saved_share:.0f}% saved)."
     )
+    if price_per_hour:
+        note += f" All together, pre-training included: {_price(cost.money(1.0), price_per_hour)}."
     return Table("cost", "What each arm costs", header, lines, note)
+
+
+def _price(hours: float, price_per_hour: float) -> str:
+    return "not told" if math.isnan(hours) else f"{hours * price_per_hour:,.2f}"
 
 
 def data_gaps(study: StudyTable, found: list[SettingEvidence]) -> dict[float, tuple[SettingEvidence, Interval]]:
@@ -283,11 +295,13 @@ def _signature_words(found: BreakDown) -> str:
     return "no"
 
 
-def all_tables(study: StudyTable, found: list[SettingEvidence]) -> dict[str, Table]:
+def all_tables(
+    study: StudyTable, found: list[SettingEvidence], price_per_hour: float | None = None
+) -> dict[str, Table]:
     """Every table that has lines, by name."""
     gaps = data_gaps(study, found)
     tables = [final_table(found), crossover_table(found), reach_table(found), leap_table(study)]
     tables += [data_table(study, gaps), paper_data_table()] if gaps else []
     tables += [overfitting_lines(study), metric_table(study, found), category_table(found), exposure_table(study)]
-    tables += [cost_table(study, study_cost(study)), paper_table(found)]
+    tables += [cost_table(study, study_cost(study), price_per_hour), paper_table(found)]
     return {table.name: table for table in tables if table.lines}

@@ -32,7 +32,14 @@ class Report:
     """Trials that are not complete, in words."""
 
 
-def write_report(storage: str, study: str, destination: Path | None = None, *, live: bool = False) -> Report:
+def write_report(
+    storage: str,
+    study: str,
+    destination: Path | None = None,
+    *,
+    live: bool = False,
+    price_per_hour: float | None = None,
+) -> Report:
     """Write report.html, figures/ (PNG, SVG) and tables/ (CSV, LaTeX).
 
     Args:
@@ -40,6 +47,7 @@ def write_report(storage: str, study: str, destination: Path | None = None, *, l
         study: name of the study.
         destination: folder to write to; STORAGE/reports/STUDY when None.
         live: the page reloads itself, for a study that runs.
+        price_per_hour: of one device, in any currency; None gives no prices.
 
     Raises:
         StorageError: there is no such study, or the storage is an object store and no destination is given.
@@ -49,7 +57,7 @@ def write_report(storage: str, study: str, destination: Path | None = None, *, l
     folder = destination or _default_folder(storage, study)
     found = evidence(table)
     verdicts = [verdict(one, _hours_per_seed(table, one)) for one in found]
-    tables = all_tables(table, found)
+    tables = all_tables(table, found, price_per_hour)
     path = folder / "report.html"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(page(table, found, verdicts, tables, live=live), encoding="utf-8")

@@ -1,8 +1,9 @@
 import pytest
 
 from analysis.arms import SETTING
-from analysis.cost import reach, study_cost, trial_hours
+from analysis.cost import reach, study_cost, trial_hours, with_hours
 from analysis.exposure import exposure_lines
+from analysis.findings import cost_table
 from analysis.load import StudyTable, load_study
 from tests.analysis.synthetic import catch_up, trial, write_study
 
@@ -40,10 +41,21 @@ def test_exposure_counts_pre_training_for_its_arm_only(study: StudyTable) -> Non
 
 
 def test_reaching_an_ap_counts_the_first_evaluation_there(study: StudyTable) -> None:
-    low, high, never = reach(study.val, [20.0, 38.0, 90.0])
+    low, high, never = reach(with_hours(study), [20.0, 38.0, 90.0])
     first = next(i for i in range(10, 361, 10) if catch_up(trial("pretrained", 4), i)["box_ap"] >= 20)
     assert low.iterations["pretrained"] <= first
     assert low.ratio > 1
     assert high.iterations["random"] % 10 == 0
     assert high.images["random"] == 4 * high.iterations["random"]
+    assert high.hours["random"] == pytest.approx(0.1 * high.iterations["random"] / 3600)
     assert never.iterations["random"] != never.iterations["random"]
+
+
+def test_prices_are_given_on_request(study: StudyTable) -> None:
+    cost = study_cost(study)
+    assert "price" not in cost_table(study, cost).header
+    table = cost_table(study, cost, price_per_hour=3600.0)
+    lines = {line[0]: line for line in table.lines}
+    assert lines["random, 4x"][4:] == ("36.00", "36.00")
+    assert lines["pre-trained, 1x"][4:] == ("9.00", "79.00")
+    assert "All together, pre-training included: 166.00" in table.note
