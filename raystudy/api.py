@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,9 @@ def run(
     store.write_study(study.name, record)
     tracked = tracked_runs(study.name, plan, record["levels"]) if settings.tracking is not None else {}
     console = make_console()
-    if pending_segments(store, plan):
-        with LiveView(store, plan, console):
-            records = run_plan(plan, settings, tracked)
-    else:
-        records = run_plan(plan, settings)
+    pending = pending_segments(store, plan, wanted)
+    with LiveView(store, pending, console) if pending else nullcontext():
+        records = run_plan(plan, settings, tracked, wanted)
     return Outcome(study=study.name, plan=plan, records=records, storage=settings.storage)
 
 

@@ -130,7 +130,7 @@ def _slots(segments: Sequence[Segment], settings: RunSettings) -> Slots:
 @contextmanager
 def _ray(segments: Sequence[Segment], settings: RunSettings) -> "Iterator[None]":
     """A connection to the running cluster, or a local one for as long as it is needed."""
-    _prepare_environment()
+    prepare_environment()
     import ray
 
     if ray.is_initialized():
@@ -155,7 +155,7 @@ def _ray(segments: Sequence[Segment], settings: RunSettings) -> "Iterator[None]"
         ray.shutdown()
 
 
-def _prepare_environment() -> None:
+def prepare_environment() -> None:
     """Settings of Ray that it reads when it is imported or started."""
     defaults = {
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
