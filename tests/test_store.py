@@ -19,7 +19,8 @@ from raystudy.records import (
     read_rows,
     write_rows,
 )
-from raystudy.store import SegmentStore, Store
+from raystudy.segment_store import SegmentStore
+from raystudy.store import Store
 
 
 def _row(iteration: int, split: str = "train", segment_id: str = "a") -> Row:

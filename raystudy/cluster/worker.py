@@ -21,9 +21,10 @@ from raystudy.data.loader import TrainLoader, open_split
 from raystudy.errors import DivergedError, TrainingError
 from raystudy.evaluation.matches import Matches
 from raystudy.records import EvalRow, Row, TrialState, read_rows
+from raystudy.segment_store import SegmentStore
 from raystudy.spec.data import DataSpec
 from raystudy.spec.plan import Segment
-from raystudy.store import SegmentStore, Store
+from raystudy.store import Store
 from raystudy.training import collectives
 from raystudy.training.loop import train
 from raystudy.training.state import Snapshot, TrainState, build_state
@@ -54,6 +55,8 @@ def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: Trac
     is_first = collectives.rank() == 0
     attempt = collectives.broadcast_object(_begin(kept, segment) if is_first else None)
     state = _restore(segment, settings, kept)
+    if is_first:
+        kept.log("start", attempt=attempt, iteration=state.iteration, end=segment.end)
     tracker = open_tracker(settings.tracking, tracked) if is_first else open_tracker(None, None)
     with _Commits(segment, settings, kept, attempt, tracker, tracked) as commits:
         try:
@@ -113,6 +116,7 @@ class _Commits:
             "provenance": provenance(self._settings),
         }
         self._kept.finish(self._attempt, result, rows)
+        self._kept.log("finish", attempt=self._attempt, iteration=state.iteration, state=outcome.value, error=error)
         self._kept.prune(keep=self._segment.forks, last=1)
         self._tracker.log([*self._earlier, *rows])
         self._tracker.finish(outcome, error)
