@@ -94,9 +94,12 @@ def _answer(study: StudyTable, found: list[SettingEvidence], verdicts: list[Verd
 
 
 def support_words(only: Verdict) -> str:
-    """The support of a verdict as a sentence of its own."""
+    """The support of a verdict as a sentence of its own, without the brackets around its numbers."""
     text = only.support.strip().lstrip(":").strip()
-    return (text[1:].replace(")", "", 1) if text.startswith("(") and "; " not in text.split(")")[0] else text) + "."
+    if text.startswith("("):
+        inner, _, rest = text[1:].partition(")")
+        text = f"{inner}{rest}"
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _facts(study: StudyTable, one: SettingEvidence) -> str:
