@@ -236,6 +236,7 @@ def _start(
 
     if wandb.run is not None:  # left open by an exception; its id would be refused as still in use
         wandb.run.finish(exit_code=1)
+    wandb.setup(wandb.Settings(silent=True))  # the setting of the run comes too late for the greeting
     if settings.folder:
         Path(settings.folder).mkdir(parents=True, exist_ok=True)
     started = wandb.init(
