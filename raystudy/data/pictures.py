@@ -58,6 +58,15 @@ def picture_size(path: Path) -> tuple[int, int] | None:
     return (width, height) if is_on_its_side else (height, width)
 
 
+def picture_mode(path: Path) -> str:
+    """What Pillow calls the picture's kind, such as ``RGB``, ``L`` (grey) or ``CMYK``; ``unreadable`` when it is."""
+    try:
+        with Image.open(path) as opened:
+            return opened.mode
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return "unreadable"
+
+
 class PictureCache:
     """Decoded pictures, kept until ``CACHE_BYTES`` are full; what does not fit is decoded each time.
 

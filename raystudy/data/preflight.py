@@ -67,16 +67,20 @@ def picture_problems(dataset: CocoDataset, thorough: bool = False) -> list[str]:
         return [
             f"{dataset.annotations}: {len(missing)} of {len(files)} pictures are not in {dataset.images_dir}: {named}"
         ]
-    chosen = list(range(len(files)))
-    if not thorough and len(files) > SAMPLED_PICTURES:
-        sampled = np.random.default_rng(0).choice(len(files), SAMPLED_PICTURES, replace=False)
-        chosen = sorted(sampled.tolist())
-    for index in chosen:
+    for index in checked_pictures(len(files), thorough):
         try:
             dataset.image(index)
         except DataError as e:
             problems += e.problems
     return problems
+
+
+def checked_pictures(num_pictures: int, thorough: bool) -> list[int]:
+    """The pictures that are decoded: all, or always the same sample."""
+    if thorough or num_pictures <= SAMPLED_PICTURES:
+        return list(range(num_pictures))
+    sampled: list[int] = np.random.default_rng(0).choice(num_pictures, SAMPLED_PICTURES, replace=False).tolist()
+    return sorted(sampled)
 
 
 def _folder_problems(images_dir: Path) -> list[str]:
