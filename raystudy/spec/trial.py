@@ -50,6 +50,12 @@ class PretrainSpec:
     pixels: PixelSpec = PixelSpec()
     """As the detector's, so that its first layer sees what it was trained on."""
 
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """ImageNet's recipe is SGD; a recipe of a few hundred iterations gets further with AdamW (Loshchilov, Hutter 2019).
+
+    Weights under a norm are free of scale, so that SGD hardly turns them in so short a time.
+    """
+
     lr_drops: tuple[int, ...] = ()
     """Iterations at which the rate falls to a tenth; empty lets it fall along half a cosine to 0."""
 

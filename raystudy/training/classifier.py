@@ -86,6 +86,11 @@ class PretrainState:
 def build_pretrain_state(spec: PretrainSpec, num_classes: int, device: torch.device) -> PretrainState:
     """The state at iteration 0, equal on every worker."""
     network = Classifier(spec, num_classes).to(device)
+    parallel = DistributedDataParallel(network) if collectives.is_distributed() else network
+    if spec.optimizer == "adamw":
+        groups = [{"params": list(network.parameters()), "lr_factor": 1.0}]
+        adamw = torch.optim.AdamW(groups, weight_decay=spec.weight_decay, fused=True)
+        return PretrainState(network, parallel, adamw)
     # Classification has no reason for Detectron's double rate of biases.
     optimizer = OptimizerSpec(
         momentum=spec.momentum,
@@ -94,7 +99,6 @@ def build_pretrain_state(spec: PretrainSpec, num_classes: int, device: torch.dev
         bias_weight_decay=spec.bias_weight_decay,
         bias_lr_factor=1.0,
     )
-    parallel = DistributedDataParallel(network) if collectives.is_distributed() else network
     return PretrainState(network, parallel, build_optimizer(network, optimizer))
 
 
