@@ -8,6 +8,9 @@ from raystudy.spec.model import BACKBONE_PREFIX
 FACTORS = ("init", "norm", "backbone", "schedule", "data", "seed", "other")
 """Columns that, together, tell the trials of one study apart. ``other`` holds what else varies, as text."""
 
+NAMES = {"random": "random", "pretrained": "pre-trained"}
+"""What tables call the inits."""
+
 SETTING = ("backbone", "norm", "data", "other")
 """Factors that the two inits of a comparison have in common, with the schedule."""
 

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.arms import SETTING
+from analysis.arms import NAMES, SETTING
 from analysis.crossover import DEFAULT_TOLERANCE
 from analysis.evidence import SettingEvidence
 from analysis.exposure import exposure_lines
-from analysis.findings import NAMES
 from analysis.load import StudyTable
 from analysis.metrics import METRICS
 from analysis.paper import FROM_SCRATCH, overlay, repeats_paper

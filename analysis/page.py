@@ -11,7 +11,7 @@ from typing import Any
 from analysis.charts import curves, exposure_chart, interval_chart
 from analysis.cost import study_cost
 from analysis.evidence import SettingEvidence
-from analysis.findings import break_even_words, data_gaps
+from analysis.less_data import break_even_words, data_gaps
 from analysis.load import StudyTable
 from analysis.methods import methods_html, trials_html
 from analysis.metrics import iou_deltas

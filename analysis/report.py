@@ -8,7 +8,8 @@ from analysis.arms import SETTING
 from analysis.cost import trial_hours
 from analysis.evidence import SettingEvidence, evidence
 from analysis.figures import write_figures
-from analysis.findings import all_tables, break_even_words, data_gaps, final_table
+from analysis.findings import all_tables, final_table
+from analysis.less_data import break_even_words, data_gaps
 from analysis.load import StudyTable, load_study
 from analysis.methods import trials_table
 from analysis.page import page

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from analysis.evidence import evidence
-from analysis.findings import break_even_words, data_gaps, data_table
+from analysis.less_data import break_even_words, data_gaps, data_table
 from analysis.load import load_study
 from analysis.overfitting import break_down, overfitting_table
 from analysis.paper import DATA_SIZES
