@@ -46,12 +46,18 @@ def _check_categories(categories: list[Any], findings: Findings) -> dict[int, in
     """Category id to the length of its keypoint list."""
     found: dict[int, int] = {}
     for number, category in enumerate(categories):
-        if not isinstance(category, dict) or not _is_int(category.get("id")) or not category.get("name"):
-            findings.add("categories have no id or no name", f"categories[{number}]", "give each both")
+        if not isinstance(category, dict) or not _is_id(category.get("id")) or not category.get("name"):
+            findings.add(
+                "categories have no id or no name", f"categories[{number}]", "give each a whole number and a name"
+            )
             continue
         if category["id"] in found:
             findings.add("category ids occur twice", str(category["id"]), "make them unique")
-        found[category["id"]] = len(category.get("keypoints") or ())
+        keypoints = category.get("keypoints") or []
+        if not isinstance(keypoints, list):
+            findings.add("categories have keypoints that are no list of names", str(category["id"]), "list them")
+            keypoints = []
+        found[category["id"]] = len(keypoints)
     if not categories:
         findings.add("there are no categories", "categories", "list at least one")
     return found
@@ -61,12 +67,13 @@ def _check_images(images: list[Any], findings: Findings) -> dict[int, tuple[int,
     """Image id to height and width."""
     found: dict[int, tuple[int, int]] = {}
     for number, image in enumerate(images):
-        if not isinstance(image, dict) or not _is_int(image.get("id")) or not image.get("file_name"):
-            findings.add("images have no id or no file_name", f"images[{number}]", "give each both")
+        if not isinstance(image, dict) or not _is_id(image.get("id")) or not _is_text(image.get("file_name")):
+            remedy = "give each a whole number and a path"
+            findings.add("images have no id or no file_name", f"images[{number}]", remedy)
             continue
         height, width = image.get("height"), image.get("width")
         if not (_is_int(height) and _is_int(width) and min(height, width) > 0):
-            findings.add("images have no height and width above 0", f"image {image['id']}", "fill them in")
+            findings.add("images have no whole height and width above 0", f"image {image['id']}", "fill them in")
             height, width = 0, 0
         if image["id"] in found:
             findings.add("image ids occur twice", str(image["id"]), "make them unique")
@@ -84,7 +91,7 @@ def _check_annotations(
             continue
         identity = annotation.get("id")
         record = f"annotation {identity}" if identity is not None else f"annotations[{number}]"
-        if identity is not None and not _is_int(identity):
+        if identity is not None and not _is_id(identity):
             findings.add("annotation ids are no whole numbers", record, "number them")
         elif identity in seen:
             findings.add("annotation ids occur twice", record, "make them unique")
@@ -107,6 +114,15 @@ def _check_annotation(
     if not _is_int(category_id) or category_id not in categories:
         remedy = f"the categories are {_listed(categories)}"
         findings.add("annotations have an unknown category", f"{record} (category {category_id})", remedy)
+    for flag in ("iscrowd", "ignore"):
+        if annotation.get(flag) not in (None, 0, 1):
+            findings.add(
+                f"annotations have {flag} that is neither 0 nor 1", f"{record} ({annotation[flag]!r})", "mend it"
+            )
+    if annotation.get("area") is not None and not (_are_finite([annotation["area"]]) and annotation["area"] >= 0):
+        findings.add(
+            "areas are no finite numbers from 0 on", f"{record} ({annotation['area']!r})", "mend or remove them"
+        )
     bbox, segmentation = annotation.get("bbox"), annotation.get("segmentation")
     if bbox is not None and not (isinstance(bbox, list) and len(bbox) == 4 and _are_finite(bbox)):
         findings.add("boxes are not four finite numbers x, y, width, height", record, "mend or remove them")
@@ -115,7 +131,8 @@ def _check_annotation(
     if segmentation:
         _check_segmentation(segmentation, record, images.get(_as_id(image_id), (0, 0)), findings)
     keypoints, wanted = annotation.get("keypoints"), categories.get(_as_id(category_id), 0)
-    if keypoints is not None and not (len(keypoints) == 3 * wanted and _are_finite(keypoints)):
+    is_list = isinstance(keypoints, list)
+    if keypoints is not None and not (is_list and len(keypoints) == 3 * wanted and _are_finite(keypoints)):
         findings.add(
             "keypoint lists do not fit their category", record, "give x, y, visibility of each of its keypoints"
         )
@@ -141,8 +158,47 @@ def _check_run_lengths(segmentation: dict[str, Any], record: str, size: tuple[in
             f"{record} ({stated_text} instead of {size[0]} x {size[1]}, height first)",
             "encode them at the image's size",
         )
-    elif isinstance(counts, list) and not (_are_finite(counts) and sum(counts) == size[0] * size[1]):
+    elif not _adds_up(counts, size[0] * size[1]):
         findings.add("run lengths do not add up to their image's pixels", record, "encode them again")
+
+
+def _adds_up(counts: str | list[Any], num_pixels: int) -> bool:
+    if isinstance(counts, list):
+        return all(_is_int(count) and count >= 0 for count in counts) and sum(counts) == num_pixels
+    runs = _uncompressed(counts)
+    return runs is not None and min(runs, default=0) >= 0 and sum(runs) == num_pixels
+
+
+def _uncompressed(counts: str) -> list[int] | None:
+    """COCO's compressed run lengths as numbers (``rleFrString`` in pycocotools' maskApi.c); None when cut off.
+
+    Each character holds 5 bits from the lowest on, and whether more follow; from the fourth run on the difference to
+    the run before the last is kept.
+    """
+    runs: list[int] = []
+    value, shift = 0, 0
+    for character in counts:
+        code = ord(character) - 48
+        if not 0 <= code < 64:
+            return None
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if code & 0x20:
+            continue
+        if code & 0x10:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value, shift = 0, 0
+    return None if shift else runs
+
+
+def _is_id(value: Any) -> bool:
+    """Arrays hold ids in 64 bits."""
+    return _is_int(value) and -(2**63) <= value < 2**63
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and "\0" not in value
 
 
 def _is_int(value: Any) -> TypeGuard[int]:

@@ -5,6 +5,7 @@ import itertools
 import math
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,14 +123,27 @@ def mask_box(outline: Outline) -> tuple[float, float, float, float]:
 
 
 def parse_outline(segmentation: Any, height: int, width: int) -> Outline:
-    """A COCO segmentation: polygons (rings of fewer than three points are left out) or run lengths of either form."""
+    """A COCO segmentation: the polygons of ``usable_rings``, or run lengths of either form, unless they are empty."""
     if isinstance(segmentation, dict):
         counts = segmentation["counts"]
         if isinstance(counts, list):
             counts = coco_mask.frPyObjects(segmentation, height, width)["counts"]
-        return Rle(height, width, counts.encode("ascii") if isinstance(counts, str) else counts)
-    rings = segmentation or []
-    return tuple(np.array(ring, dtype=np.float32).reshape(-1, 2) for ring in rings if len(ring) >= 6)
+        found = Rle(height, width, counts.encode("ascii") if isinstance(counts, str) else counts)
+        return found if coco_mask.area({"size": [height, width], "counts": found.counts}) else ()
+    rings = usable_rings(segmentation, height, width)
+    return tuple(np.array(ring, dtype=np.float32).reshape(-1, 2) for ring in rings)
+
+
+def usable_rings(rings: Sequence[Sequence[float]] | None, height: int, width: int) -> list[Sequence[float]]:
+    """The polygons that have three points or more, and an extent inside a picture of that size."""
+    usable = []
+    for ring in rings or ():
+        if len(ring) < 6:
+            continue
+        xs, ys = ring[::2], ring[1::2]
+        if max(min(xs), 0) < min(max(xs), width) and max(min(ys), 0) < min(max(ys), height):
+            usable.append(ring)
+    return usable
 
 
 def _keypoint_count(content: dict[str, Any]) -> int:
@@ -148,10 +162,13 @@ class _Builder:
         self.num_without_mask = 0
 
     def add(self, annotation: dict[str, Any], number: int, height: int, width: int) -> None:
-        outline = parse_outline(annotation.get("segmentation"), height, width)
+        segmentation = annotation.get("segmentation")
+        outline = parse_outline(segmentation, height, width)
         box = self._box(annotation.get("bbox"), outline, height, width)
         if box is None:
             return
+        if segmentation and not (isinstance(outline, Rle) or len(outline) == len(segmentation)):
+            self.repairs["masks of which parts without extent in their picture were left out"] += 1
         self.boxes.extend(box)
         self.labels.append(self.label_of[annotation["category_id"]])
         self.numbers.append(number)

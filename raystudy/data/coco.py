@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raystudy.data.annotations import mask_box, parse_outline
+from raystudy.data.annotations import mask_box, parse_outline, usable_rings
 from raystudy.data.instances import Instances
 from raystudy.data.masks import CompactMasks, Outline
 from raystudy.data.pictures import PictureCache, read_picture
@@ -225,7 +225,8 @@ def _complete(annotations: list[dict[str, Any]], sizes: dict[int, tuple[int, int
             annotation["bbox"] = [x1, y1, x2 - x1, y2 - y1]
         x, y, w, h = annotation["bbox"]
         if isinstance(outline, tuple) and has_masks:
-            rings = [ring for ring in annotation.get("segmentation") or () if len(ring) >= 6]
+            given = annotation.get("segmentation")
+            rings = usable_rings(given, height, width) if isinstance(given, list) else []
             annotation["segmentation"] = rings or [[x, y, x + w, y, x + w, y + h, x, y + h]]
         if annotation.get("area") is None:
             annotation["area"] = _area(outline, height, width) if outline else w * h

@@ -132,7 +132,7 @@ def inspect_data(data: DataSpec, source: str, thorough: bool = False) -> Inspect
         num_keypoints=train.num_keypoints,
         has_masks=train.has_masks and opened["val"].has_masks,
         problems=tuple(problems),
-        warnings=tuple(_warnings(train)),
+        warnings=tuple(_warnings(train, opened["val"])),
         defaults=data_defaults(data) if train.instance_counts.any() else None,
         unit=suggested_unit(len(train), DEMO_BATCH),
         is_thorough=thorough,
@@ -170,9 +170,19 @@ def _report(dataset: CocoDataset, thorough: bool) -> SplitReport:
     )
 
 
-def _warnings(train: CocoDataset) -> list[str]:
+def _warnings(train: CocoDataset, val: CocoDataset) -> list[str]:
+    found = []
     absent = statistics_of(train)["absent_categories"]
-    if not absent:
-        return []
-    named = ", ".join(absent[:MOST_LISTED]) + (", …" if len(absent) > MOST_LISTED else "")
-    return [f"{len(absent)} of {len(train.categories)} categories have no instance to train on: {named}"]
+    if absent:
+        found.append(
+            f"{len(absent)} of {len(train.categories)} categories have no instance to train on: {_named(absent)}"
+        )
+    of_train, of_val = ({dataset.image_path(index) for index in range(len(dataset))} for dataset in (train, val))
+    shared = sorted(str(path) for path in of_train & of_val)
+    if shared:
+        found.append(f"{len(shared)} of {len(val)} validation pictures are trained on too: {_named(shared)}")
+    return found
+
+
+def _named(items: list[str]) -> str:
+    return ", ".join(items[:MOST_LISTED]) + (", …" if len(items) > MOST_LISTED else "")

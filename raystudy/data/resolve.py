@@ -27,6 +27,9 @@ SPLIT_NAMES = {
 }
 """What a split may be called in names of files and folders."""
 
+LOOKED_FOR = 20
+"""Pictures that are looked for in each folder; the folder that has most of them is taken."""
+
 FORMATS = ("coco", "voc", "yolo")
 
 
@@ -172,12 +175,14 @@ def _find_coco(root: Path, split: Literal["train", "val"], problems: list[str]) 
     opened = _open(Source("coco", root, str(annotations), split), problems)
     if opened is None:
         return None
-    first = opened[1].file_name(0)
+    index = opened[1]
+    files = [index.file_name(image) for image in range(min(LOOKED_FOR, len(index.image_ids)))]
     folders = [root / parent / name for name in names for parent in ("", "images")]
     folders += [root / "images", annotations.parent, root, *sorted(root.glob("VOCdevkit/*/JPEGImages"))]
-    images = next((folder for folder in folders if (folder / first).is_file()), None)
-    if images is None:
+    held = [sum((folder / file).is_file() for file in files) for folder in folders]
+    if not any(held):
         looked = ", ".join(str(folder.relative_to(root)) for folder in folders)
-        problems.append(f"the pictures of {annotations} are not there: looked for {first} in {looked} of {root}")
+        problems.append(f"the pictures of {annotations} are not there: looked for {files[0]} in {looked} of {root}")
         return None
+    images = folders[held.index(max(held))]
     return Source("coco", images, str(annotations), split)

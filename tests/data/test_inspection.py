@@ -69,7 +69,9 @@ def test_repairs_are_told(tmp_path: Path) -> None:
     content["annotations"].append(annotation(4, x=35, w=20))
     for split in ("train", "val"):
         write_coco(tmp_path, content, f"instances_{split}.json")
-    assert "repairs: 1 x boxes clipped to their picture" in inspect(str(tmp_path)).text()
+    text = inspect(str(tmp_path)).text()
+    assert "repairs: 1 x boxes clipped to their picture" in text
+    assert "Worth knowing: 2 of 2 validation pictures are trained on too" in text
 
 
 def test_a_unit_shows_pictures_as_often_as_cocos() -> None:

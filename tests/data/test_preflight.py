@@ -1,79 +1,15 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from raystudy.data.annotation_checks import content_problems
 from raystudy.data.coco import CocoDataset
 from raystudy.data.preflight import check_annotations, preflight
 from raystudy.data.resolve import resolve_data
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
 from tests.data.synthetic import annotation, coco_content, shapes_spec, shared, write_coco
-
-Change = Callable[[dict[str, Any]], Any]
-
-
-def changed(key: str, index: int, **values: Any) -> Change:
-    def change(content: dict[str, Any]) -> dict[str, Any]:
-        content[key][index] |= values
-        return content
-
-    return change
-
-
-def without(key: str, index: int, name: str) -> Change:
-    def change(content: dict[str, Any]) -> dict[str, Any]:
-        del content[key][index][name]
-        return content
-
-    return change
-
-
-BAD_CONTENT: list[tuple[Change, str]] = [
-    (lambda _: [], "holds a list, but must be an object"),
-    (lambda _: {}, "lacks the list images"),
-    (lambda c: c | {"annotations": {}}, "lacks the list annotations"),
-    (lambda c: c | {"images": []}, "has no images"),
-    (lambda c: c | {"categories": []}, "there are no categories"),
-    (without("categories", 0, "id"), "1 x categories have no id or no name"),
-    (changed("categories", 0, id=2), "category ids occur twice: 2"),
-    (without("images", 0, "id"), "images have no id or no file_name"),
-    (without("images", 0, "file_name"), "images have no id or no file_name"),
-    (changed("images", 0, id=9), "image ids occur twice: 9"),
-    (without("images", 0, "width"), "images have no height and width above 0: image 7"),
-    (changed("images", 0, height=0), "images have no height and width above 0: image 7"),
-    (changed("annotations", 0, image_id=3), "not listed: annotation 1 (image 3)"),
-    (without("annotations", 0, "image_id"), "not listed: annotation 1 (image None)"),
-    (changed("annotations", 0, image_id=[7]), "not listed"),
-    (changed("annotations", 0, category_id=4), "unknown category: annotation 1 (category 4); the categories are 5, 2"),
-    (without("annotations", 0, "category_id"), "unknown category: annotation 1 (category None)"),
-    (changed("annotations", 0, id=2), "annotation ids occur twice: annotation 2"),
-    (changed("annotations", 0, id="x"), "annotation ids are no whole numbers"),
-    (changed("annotations", 0, bbox=[1, 2, 3]), "not four finite numbers"),
-    (changed("annotations", 0, bbox=[1, 2, 3, float("nan")]), "not four finite numbers"),
-    (changed("annotations", 0, bbox=[1, 2, 3, None]), "not four finite numbers"),
-    (changed("annotations", 0, bbox="1 2 3 4"), "not four finite numbers"),
-    (changed("annotations", 0, bbox=None, segmentation=None), "neither box nor segmentation"),
-    (changed("annotations", 0, segmentation="mask"), "neither polygons nor run lengths"),
-    (changed("annotations", 0, segmentation=[1, 2, 3, 4, 5, 6]), "neither polygons nor run lengths"),
-    (changed("annotations", 0, segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "polygons are not pairs"),
-    (changed("annotations", 0, segmentation=[[1, 2, 3, 4, 5, float("inf")]]), "polygons are not pairs"),
-    (changed("annotations", 0, segmentation={"counts": [1]}), "run lengths lack size or counts"),
-    (changed("annotations", 0, segmentation={"size": [30, 40]}), "run lengths lack size or counts"),
-    (changed("annotations", 0, segmentation={"size": [40, 30], "counts": [1200]}), "(40 x 30 instead of 30 x 40"),
-    (changed("annotations", 0, segmentation={"size": [30, 40], "counts": [9]}), "do not add up"),
-    (changed("annotations", 0, keypoints=[1, 2, 2]), "keypoint lists do not fit"),
-    (lambda c: c | {"annotations": [*c["annotations"], 5]}, "annotations are no objects: annotations[3]"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), BAD_CONTENT)
-def test_bad_annotations_are_told(change: Change, message: str) -> None:
-    assert content_problems(coco_content()) == []
-    assert message in "\n".join(content_problems(change(coco_content())))
 
 
 def test_everything_is_told_at_once_each_kind_on_one_line(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_a_size_of_zero_is_read_from_the_picture(tmp_path: Path) -> None:
     train = open_split(resolve_data(str(tmp_path)), "train")
     assert (train.heights.tolist(), train.widths.tolist()) == ([30, 30], [40, 40])
     (year / "JPEGImages" / "a.jpg").unlink()
-    with pytest.raises(DataError, match="no height and width"):
+    with pytest.raises(DataError, match="no whole height and width"):
         resolve_data(str(tmp_path))
 
 
