@@ -62,7 +62,9 @@ def draw_rois(spec: BoxHeadSpec, proposals: Proposals, truth: GroundTruth) -> Ro
 
 
 class BoxHead(nn.Module):
-    """Convolutions with norm, fully connected layers, and two linear predictors; boxes are regressed by category."""
+    """Convolutions with norm, fully connected layers, and two linear predictors; boxes are regressed by category,
+    or for all categories alike when the spec says ``class_agnostic``.
+    """
 
     def __init__(self, spec: BoxHeadSpec, channels: int, num_categories: int, norm: NormFactory) -> None:
         super().__init__()
@@ -72,10 +74,13 @@ class BoxHead(nn.Module):
         units = [widths[-1] * spec.pool_size**2, *[spec.fc_channels] * spec.num_fcs]
         self.fcs = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(units))
         self.category = nn.Linear(units[-1], num_categories + 1)
-        self.box = nn.Linear(units[-1], 4 * (num_categories + 1))
+        self.box = nn.Linear(units[-1], 4 if spec.class_agnostic else 4 * (num_categories + 1))
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, C, P, P] to category logits [N, K + 1] (0 is background) and deltas [N, K + 1, 4], float32."""
+        """[N, C, P, P] to category logits [N, K + 1] (0 is background) and deltas, float32.
+
+        Deltas are [N, K + 1, 4], or [N, 1, 4] when class-agnostic.
+        """
         x = self.convs(pooled).flatten(1)
         for fc in self.fcs:
             x = F.relu(fc(x), inplace=True)
@@ -88,7 +93,8 @@ class BoxHead(nn.Module):
         chosen = labels > 0
         boxes = truth.boxes.gather(1, rois.instance[..., None].expand(-1, -1, 4))[rois.valid]
         target = encode(boxes, rois.boxes[rois.valid], self.spec.box_weights)
-        delta = deltas.gather(1, labels[:, None, None].expand(-1, 1, 4))[:, 0]
+        row = torch.zeros_like(labels) if self.spec.class_agnostic else labels
+        delta = deltas.gather(1, row[:, None, None].expand(-1, 1, 4))[:, 0]
         distance = F.smooth_l1_loss(delta, target, reduction="none", beta=self.spec.smooth_l1_beta).sum(-1)
         # Where, not a product: what is not chosen may have no finite target.
         return {
@@ -96,25 +102,63 @@ class BoxHead(nn.Module):
             "loss_box_reg": torch.where(chosen, distance, 0.0).sum() / count,
         }
 
-    def detections(
-        self, logits: Tensor, deltas: Tensor, proposals: Proposals, limits: Tensor, evaluation: EvalSpec
-    ) -> list[Detections]:
-        """Score, decode, clip, suppress within each category, and keep the best of each picture."""
-        pictures, categories = len(limits), logits.shape[1] - 1
-        picture = torch.arange(pictures, device=logits.device)[:, None].expand(proposals.valid.shape)[proposals.valid]
-        scores = logits.softmax(-1)[:, 1:]
-        roi, category = (scores > evaluation.score_threshold).nonzero().unbind(1)
-        score, image, label = scores[roi, category], picture[roi], category + 1
-        boxes = decode(deltas[roi, label], proposals.boxes[proposals.valid][roi], self.spec.box_weights)
-        boxes = clip(boxes, limits[image])
-        keep = long_enough(boxes, SHORTEST_SIDE)
-        keep[keep.clone()] = grouped_nms(
-            boxes[keep], score[keep], (image * categories + category)[keep], evaluation.nms_iou
-        )
-        order = score.masked_fill(~keep, -1.0).argsort(dim=0, descending=True, stable=True)[: int(keep.sum())]
-        boxes, score, label, image = boxes[order], score[order], label[order], image[order]
-        found = []
-        for number in range(pictures):
-            own = torch.nonzero(image == number)[: evaluation.detections_per_image, 0]
-            found.append(Detections(boxes=boxes[own], scores=score[own], labels=label[own]))
-        return found
+    def candidates(
+        self, logits: Tensor, deltas: Tensor, proposals: Proposals, limits: Tensor, threshold: float
+    ) -> "Candidates":
+        """The boxes that score above ``threshold``."""
+        return candidates(logits.softmax(-1), deltas, proposals, limits, threshold, self.spec)
+
+
+@dataclass(slots=True)
+class Candidates:
+    """Boxes of all pictures that scored enough, before suppression."""
+
+    boxes: Tensor
+    """float32 [N, 4], clipped."""
+
+    scores: Tensor
+    """float32 [N]."""
+
+    labels: Tensor
+    """int64 [N], 1 to num_categories."""
+
+    image: Tensor
+    """int64 [N], the picture of the batch."""
+
+
+def candidates(
+    probabilities: Tensor, deltas: Tensor, proposals: Proposals, limits: Tensor, threshold: float, spec: BoxHeadSpec
+) -> Candidates:
+    """Score, decode and clip: each pair of proposal and category above ``threshold`` is a candidate.
+
+    Args:
+        probabilities: [N, K + 1] of the N valid proposals, 0 is background.
+        deltas: [N, K + 1, 4], or [N, 1, 4] when class-agnostic.
+        proposals: where the deltas start from.
+        limits: [B, 4], width, height, width, height.
+        threshold: on the score.
+        spec: of the head that made the deltas.
+    """
+    pictures = len(limits)
+    picture = torch.arange(pictures, device=deltas.device)[:, None].expand(proposals.valid.shape)[proposals.valid]
+    scores = probabilities[:, 1:]
+    roi, category = (scores > threshold).nonzero().unbind(1)
+    score, image, label = scores[roi, category], picture[roi], category + 1
+    row = torch.zeros_like(label) if spec.class_agnostic else label
+    boxes = decode(deltas[roi, row], proposals.boxes[proposals.valid][roi], spec.box_weights)
+    return Candidates(clip(boxes, limits[image]), score, label, image)
+
+
+def best_detections(found: Candidates, pictures: int, categories: int, evaluation: EvalSpec) -> list[Detections]:
+    """Suppress within each category, and keep the best of each picture."""
+    boxes, score, label, image = found.boxes, found.scores, found.labels, found.image
+    keep = long_enough(boxes, SHORTEST_SIDE)
+    group = image * categories + label - 1
+    keep[keep.clone()] = grouped_nms(boxes[keep], score[keep], group[keep], evaluation.nms_iou)
+    order = score.masked_fill(~keep, -1.0).argsort(dim=0, descending=True, stable=True)[: int(keep.sum())]
+    boxes, score, label, image = boxes[order], score[order], label[order], image[order]
+    detections = []
+    for number in range(pictures):
+        own = torch.nonzero(image == number)[: evaluation.detections_per_image, 0]
+        detections.append(Detections(boxes=boxes[own], scores=score[own], labels=label[own]))
+    return detections

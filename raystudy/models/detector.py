@@ -1,6 +1,7 @@
 """The detector: backbone, pyramid, proposals, box branch and, when asked for, mask branch, each chosen on its own."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +9,18 @@ from torch import Tensor, nn
 from raystudy.data.batch import Batch, Detections
 from raystudy.errors import SpecError
 from raystudy.models.backbones import STRIDES, Backbone, build_backbone
-from raystudy.models.box_head import BoxHead, draw_rois
+from raystudy.models.box_head import BoxHead, Candidates, Rois, best_detections, draw_rois
+from raystudy.models.cascade import CascadeHead
 from raystudy.models.fpn import FeaturePyramid
+from raystudy.models.keypoint_head import KeypointHead, keypoint_targets, place_keypoints
 from raystudy.models.mask_head import MaskHead, mask_rois, mask_targets
 from raystudy.models.normalization import head_norm_factory
 from raystudy.models.pixels import PixelNormalizer
 from raystudy.models.roi_pool import RoiPooler
-from raystudy.models.rpn import RegionProposalNetwork
-from raystudy.models.targets import pad_targets
+from raystudy.models.rpn import Proposals, RegionProposalNetwork
+from raystudy.models.targets import GroundTruth, pad_targets
 from raystudy.spec.evaluation import EvalSpec
-from raystudy.spec.model import BoxHeadSpec, MaskHeadSpec, ModelSpec
+from raystudy.spec.model import BoxHeadSpec, KeypointHeadSpec, MaskHeadSpec, ModelSpec
 
 
 def build_detector(spec: ModelSpec, num_categories: int, evaluation: EvalSpec) -> "Detector":
@@ -56,12 +59,20 @@ class Detector(nn.Module):
         self.fpn = FeaturePyramid(self.backbone.out_channels, channels, norm, has_extra_level)
         strides = (*STRIDES, 2 * STRIDES[-1]) if has_extra_level else STRIDES
         self.rpn = RegionProposalNetwork(spec.rpn, channels, strides)
-        self.box_head = BoxHead(spec.box_head, channels, num_categories, norm)
+        self.box_head: BoxHead | CascadeHead
+        if spec.cascade is None:
+            self.box_head = BoxHead(spec.box_head, channels, num_categories, norm)
+        else:
+            self.box_head = CascadeHead(spec.box_head, spec.cascade, channels, num_categories, norm)
         self.box_pool = self._pooler(spec.box_head)
         self.mask_head: MaskHead | None = None
         if spec.mask_head is not None:
             self.mask_head = MaskHead(spec.mask_head, channels, num_categories, norm)
             self.mask_pool = self._pooler(spec.mask_head)
+        self.keypoint_head: KeypointHead | None = None
+        if spec.keypoint_head is not None:
+            self.keypoint_head = KeypointHead(spec.keypoint_head, channels, norm)
+            self.keypoint_pool = self._pooler(spec.keypoint_head)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -76,27 +87,50 @@ class Detector(nn.Module):
         objectness, deltas = self.rpn(features)
         losses: dict[str, Tensor] = self.rpn.losses(objectness, deltas, anchors, truth, limits)
         proposals = self.rpn.propose(objectness, deltas, anchors, limits, for_loss=True)
-        rois = draw_rois(self.spec.box_head, proposals, truth)
-        logits, box_deltas = self.box_head(self.box_pool(features, rois.boxes, rois.valid))
-        losses |= self.box_head.losses(logits, box_deltas, rois, truth)
+        box_losses, rois = self._box_losses(features, proposals, truth, limits)
+        losses |= box_losses
+        boxes, valid = mask_rois(rois)
         if self.mask_head is not None:
-            boxes, valid = mask_rois(rois)
             masks = self.mask_head(self.mask_pool(features, boxes, valid))
             targets = mask_targets(batch.targets, rois, self.mask_head.spec.mask_size)
             losses |= self.mask_head.loss(masks, rois.labels[rois.is_foreground], targets)
+        if self.keypoint_head is not None:
+            maps = self.keypoint_head(self.keypoint_pool(features, boxes, valid))
+            losses |= self.keypoint_head.loss(maps, *keypoint_targets(batch.targets, rois, self.keypoint_head.spec))
         return losses
 
     def detect(self, batch: Batch) -> list[Detections]:
         """What is in each picture, best first; its targets are not looked at. The caller turns gradients off."""
         features = self.features(batch)
-        limits = self._limits(batch.sizes, features[0].device)
+        candidates = self.candidates(features, batch.sizes)
+        found = best_detections(candidates, len(batch.sizes), self.num_categories, self.evaluation)
+        boxes, valid = padded_boxes([one.boxes for one in found])
+        counts = [len(one.boxes) for one in found]
+        if self.mask_head is not None:
+            masks = self.mask_probabilities(features, boxes, valid, torch.cat([one.labels for one in found]))
+            for one, own in zip(found, torch.split(masks, counts), strict=True):
+                one.masks = own
+        if self.keypoint_head is not None:
+            maps = self.keypoint_head(self.keypoint_pool(features, boxes, valid))
+            for one, own in zip(found, torch.split(place_keypoints(maps, boxes[valid]), counts), strict=True):
+                one.keypoints = own
+        return found
+
+    def candidates(self, features: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> Candidates:
+        """The boxes of all pictures that score above the threshold, before suppression."""
+        limits = self._limits(sizes, features[0].device)
         objectness, deltas = self.rpn(features)
         proposals = self.rpn.propose(objectness, deltas, self.rpn.anchors(features), limits, for_loss=False)
+        threshold = self.evaluation.score_threshold
+        if isinstance(self.box_head, CascadeHead):
+            return self.box_head.candidates(partial(self.box_pool, features), proposals, limits, threshold)
         logits, box_deltas = self.box_head(self.box_pool(features, proposals.boxes, proposals.valid))
-        found = self.box_head.detections(logits, box_deltas, proposals, limits, self.evaluation)
-        if self.mask_head is not None:
-            self._add_masks(features, found)
-        return found
+        return self.box_head.candidates(logits, box_deltas, proposals, limits, threshold)
+
+    def mask_probabilities(self, features: Sequence[Tensor], boxes: Tensor, valid: Tensor, labels: Tensor) -> Tensor:
+        """Masks of the valid ones of ``boxes`` [B, R, 4] in the category of ``labels`` [N]: [N, M, M] in 0 to 1."""
+        assert self.mask_head is not None
+        return self.mask_head.probabilities(self.mask_head(self.mask_pool(features, boxes, valid)), labels)
 
     def features(self, batch: Batch) -> list[Tensor]:
         """The pyramid's levels, finest first."""
@@ -104,21 +138,28 @@ class Detector(nn.Module):
         levels: list[Tensor] = self.fpn(self.backbone(images))
         return levels
 
-    def _add_masks(self, features: Sequence[Tensor], found: list[Detections]) -> None:
-        assert self.mask_head is not None
-        counts = [len(one.boxes) for one in found]
-        boxes = nn.utils.rnn.pad_sequence([one.boxes for one in found], batch_first=True)
-        numbers = torch.arange(boxes.shape[1], device=boxes.device)
-        valid = numbers < torch.tensor(counts, device=boxes.device)[:, None]
-        logits = self.mask_head(self.mask_pool(features, boxes, valid))
-        masks = self.mask_head.probabilities(logits, torch.cat([one.labels for one in found]))
-        for one, own in zip(found, torch.split(masks, counts), strict=True):
-            one.masks = own
+    def _box_losses(
+        self, features: Sequence[Tensor], proposals: Proposals, truth: GroundTruth, limits: Tensor
+    ) -> tuple[dict[str, Tensor], Rois]:
+        """The losses, and the RoIs that the other branches train on."""
+        if isinstance(self.box_head, CascadeHead):
+            rois = draw_rois(self.box_head.first_spec, proposals, truth)
+            return self.box_head.losses(partial(self.box_pool, features), rois, truth, limits)
+        rois = draw_rois(self.spec.box_head, proposals, truth)
+        logits, deltas = self.box_head(self.box_pool(features, rois.boxes, rois.valid))
+        return self.box_head.losses(logits, deltas, rois, truth), rois
 
-    def _pooler(self, head: BoxHeadSpec | MaskHeadSpec) -> RoiPooler:
+    def _pooler(self, head: BoxHeadSpec | MaskHeadSpec | KeypointHeadSpec) -> RoiPooler:
         return RoiPooler(STRIDES, head.pool_size, head.sampling_ratio, self.spec.roi_canonical_scale)
 
     def _limits(self, sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
         """Width, height, width, height of each picture, float32 [B, 4]."""
         sides = [(width, height, width, height) for height, width in sizes]
         return torch.tensor(sides, dtype=torch.float32).to(device, non_blocking=True)
+
+
+def padded_boxes(boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Boxes of all pictures, padded to the same number: [B, R, 4], and which are real: bool [B, R]."""
+    padded = nn.utils.rnn.pad_sequence(list(boxes), batch_first=True)
+    counts = torch.tensor([len(own) for own in boxes], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None]

@@ -1,10 +1,12 @@
 """What a network starts from: the recipe's random numbers, or a weights file for its backbone.
 
-Random numbers (Detectron's, paper.md section 6): He ("MSRA", fan out) for backbone, box and mask convolutions, the
-deconvolution and the mask predictor; Xavier (fan in) for FPN and fully connected layers; Gaussians for RPN (0.01) and
-the box predictors (0.01, 0.001). Norms start as the identity, the last one of a block too. Biases are 0.
+Random numbers (Detectron's, paper.md section 6): He ("MSRA", fan out) for backbone, box, mask and keypoint
+convolutions, the deconvolutions and the mask predictor; Xavier (fan in) for FPN and fully connected layers; Gaussians
+for RPN (0.01) and the box predictors (0.01, 0.001). Norms start as the identity, the last one of a block too. Biases
+are 0.
 """
 
+import re
 from collections.abc import Callable, Iterator
 
 import torch
@@ -45,8 +47,12 @@ RECIPE: tuple[tuple[str, Fill], ...] = (
     ("box_head.category.", gaussian(0.01)),
     ("box_head.box.", gaussian(0.001)),
     ("mask_head.", msra),
+    ("keypoint_head.", msra),
 )
 """The first entry whose prefix begins the layer's name decides."""
+
+STAGE = re.compile(r"^box_head\.stages\.\d+\.")
+"""The stages of a cascade are initialised as a box head is, each with numbers of its own."""
 
 
 def initialize(detector: Detector, seed: int) -> None:
@@ -59,7 +65,8 @@ def initialize(detector: Detector, seed: int) -> None:
         KeyError: a parameter for which ``RECIPE`` has no entry.
     """
     for name, module in _layers(detector):
-        fill = next((fill for prefix, fill in RECIPE if f"{name}.".startswith(prefix)), None)
+        part = STAGE.sub("box_head.", f"{name}.")
+        fill = next((fill for prefix, fill in RECIPE if part.startswith(prefix)), None)
         if fill is None:
             raise KeyError(f"RECIPE of raystudy.models.initialization has no entry for {name}")
         _fill(module, fill, name, seed)

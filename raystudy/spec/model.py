@@ -111,6 +111,23 @@ class BoxHeadSpec:
 
     box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
     smooth_l1_beta: float = 1.0
+    class_agnostic: bool = False
+    """Whether one box is regressed for all categories; the stages of a cascade always do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CascadeSpec:
+    """Box heads in a row (Cai and Vasconcelos 2018). Defaults are detectron2's; the paper prints none."""
+
+    foreground_ious: tuple[float, ...] = (0.5, 0.6, 0.7)
+    """Overlap from which a RoI is foreground, a stage; replaces the box head's."""
+
+    box_weights: tuple[tuple[float, float, float, float], ...] = (
+        (10.0, 10.0, 5.0, 5.0),
+        (20.0, 20.0, 10.0, 10.0),
+        (30.0, 30.0, 15.0, 15.0),
+    )
+    """A stage; replaces the box head's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +143,27 @@ class MaskHeadSpec:
     def mask_size(self) -> int:
         """Side of the predicted mask, in mask pixels."""
         return 2 * self.pool_size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeypointHeadSpec:
+    """Keypoint branch: RoIAlign, 3x3 convolutions, deconvolution and enlargement: heat maps at ``4 * pool_size``.
+
+    Defaults are those of Detectron's ``12_2017_baselines/e2e_keypoint_rcnn_R-50-FPN_1x.yaml``.
+    """
+
+    num_keypoints: int = 17
+    pool_size: int = 14
+    sampling_ratio: int = 2
+    num_convs: int = 8
+    conv_channels: int = 512
+    has_norm: bool = False
+    """Whether the model's norm follows its convolutions."""
+
+    @property
+    def map_size(self) -> int:
+        """Side of the heat map, in its cells."""
+        return 4 * self.pool_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +192,9 @@ class ModelSpec:
     mask_head: MaskHeadSpec | None = MaskHeadSpec()
     """None trains Faster R-CNN."""
 
+    keypoint_head: KeypointHeadSpec | None = None
+    cascade: CascadeSpec | None = None
+
     def problems(self) -> list[str]:
         """What is wrong, in words; empty when the model can be built."""
         found = []
@@ -167,4 +208,20 @@ class ModelSpec:
             found.append(f"anchor_sizes are {self.rpn.anchor_sizes}, but must be above 0, one a pyramid level")
         if min(self.pixels.std) <= 0:
             found.append(f"pixel std is {self.pixels.std}, but must be above 0")
+        if self.keypoint_head is not None and self.keypoint_head.num_keypoints < 1:
+            found.append(f"num_keypoints is {self.keypoint_head.num_keypoints}, but must be at least 1")
+        if self.cascade is not None:
+            found += _cascade_problems(self.cascade)
         return found
+
+
+def _cascade_problems(cascade: CascadeSpec) -> list[str]:
+    ious, weights = cascade.foreground_ious, cascade.box_weights
+    found = []
+    if not ious or any(not 0 < iou <= 1 for iou in ious):
+        found.append(f"cascade.foreground_ious are {ious}, but must be in (0, 1], one a stage")
+    if len(ious) != len(weights):
+        found.append(f"cascade has {len(ious)} foreground_ious and {len(weights)} box_weights; give one a stage")
+    if any(weight <= 0 for row in weights for weight in row):
+        found.append(f"cascade.box_weights are {weights}, but must be above 0")
+    return found
