@@ -82,7 +82,8 @@ def _evaluation_row(num_pictures: int, quick: bool) -> bool:
     truth, results = mask_study(num_pictures)
     labels = [category["id"] for category in truth["categories"]]
     ours_s, ours = _seconds(lambda: _our_numbers(truth, labels, results))
-    theirs_s, theirs = 0.0, []
+    theirs_s = 0.0
+    theirs: list[float] = []
     for kind in ("bbox", "segm"):
         # COCOeval writes into what it is given.
         own, listed = copy.deepcopy(truth), _as_listed(results, labels, kind)
