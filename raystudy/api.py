@@ -57,7 +57,7 @@ def run(
     store = Store.open(settings.storage, create=True)
     record = study_record(study, plan)
     store.write_study(study.name, record)
-    tracked = tracked_runs(study.name, plan, record["levels"]) if settings.tracking is not None else {}
+    tracked = tracked_runs(study.name, plan, record["levels"]) if settings.tracking or settings.tensorboard else {}
     console = make_console()
     pending = pending_segments(store, plan, wanted)
     with LiveView(store, pending, console) if pending else nullcontext():

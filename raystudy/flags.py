@@ -41,6 +41,7 @@ def add_study_flags(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--device", choices=("cpu", "cuda"), help="cuda where this machine has a GPU, else cpu")
     how.add_argument("--loader-processes", type=int, help="processes that prepare a worker's batches")
     how.add_argument("--wandb", metavar="PROJECT[/ENTITY]", help="log every trial to Weights & Biases")
+    how.add_argument("--tensorboard", action="store_true", help="write every trial's rows for TensorBoard")
     how.add_argument("--wandb-offline", action="store_true", help="keep W&B runs on disk, to sync later")
 
 
@@ -83,6 +84,7 @@ def build_settings(study: StudySpec, options: argparse.Namespace) -> RunSettings
         device=options.device or default_device(),
         loader_processes=options.loader_processes if options.loader_processes is not None else _loaders(options),
         tracking=_tracking(options, storage),
+        tensorboard=options.tensorboard,
     )
 
 
@@ -97,7 +99,7 @@ def _tracking(options: argparse.Namespace, storage: str) -> TrackingSettings | N
         if options.wandb_offline:
             raise SpecError("--wandb-offline needs a project: add --wandb PROJECT")
         return None
-    return TrackingSettings.parse(options.wandb, offline=options.wandb_offline, folder=f"{storage}/wandb")
+    return TrackingSettings.parse(options.wandb, offline=options.wandb_offline, folder=storage)
 
 
 def _loaders(options: argparse.Namespace) -> int:

@@ -22,7 +22,10 @@ MAY_IMPORT = {
     "api": BASE | MIDDLE | {"training", "cluster", "console", "api"},
     "crossover": BASE | {"cluster", "analysis", "console", "api", "crossover"},
     "flags": BASE | MIDDLE | {"cluster", "api", "flags"},
-    "cli": BASE | MIDDLE | {"training", "cluster", "analysis", "console", "api", "crossover", "flags", "cli"},
+    "commands": BASE | MIDDLE | {"cluster", "analysis", "console", "api", "crossover", "flags", "commands"},
+    "cli": BASE
+    | MIDDLE
+    | {"training", "cluster", "analysis", "console", "api", "crossover", "flags", "commands", "cli"},
     "__main__": {"cli"},
     "__init__": BASE | {"api", "cli"},
 }

@@ -21,3 +21,6 @@ class RunSettings:
 
     tracking: TrackingSettings | None = None
     """Weights & Biases; None is off."""
+
+    tensorboard: bool = False
+    """Whether rows are also written for TensorBoard, below the storage."""

@@ -57,7 +57,8 @@ def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: Trac
     state = _restore(segment, settings, kept)
     if is_first:
         kept.log("start", attempt=attempt, iteration=state.iteration, end=segment.end)
-    tracker = open_tracker(settings.tracking, tracked) if is_first else open_tracker(None, None)
+    tensorboard = f"{settings.storage}/tensorboard" if settings.tensorboard else ""
+    tracker = open_tracker(settings.tracking, tracked, tensorboard) if is_first else open_tracker(None, None)
     with _Commits(segment, settings, kept, attempt, tracker, tracked) as commits:
         try:
             _train(state, segment, settings, commits, run)

@@ -17,7 +17,7 @@ def makespan(plan: Plan, slots: int) -> int:
     """
     waiting = {segment.segment_id: segment for segment in plan.segments}
     began: dict[str, int] = {}
-    weights_done = {weights_id: -1 for weights_id in plan.pretrainings}  # -1: not known yet
+    weights_done = dict.fromkeys(plan.pretrainings, -1)  # -1: not known yet
     pretrainings = list(plan.pretrainings)
     running: list[int] = []  # times at which slots become free
     now = 0
