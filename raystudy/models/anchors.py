@@ -28,21 +28,28 @@ def level_anchors(size: int, stride: int, spec: RpnSpec) -> Tensor:
     return torch.tensor(boxes, dtype=torch.float32)
 
 
+def anchors_per_cell(spec: RpnSpec, levels: int) -> int:
+    """Anchors around each cell of a map; without a pyramid they have all sizes."""
+    return len(spec.anchor_ratios) * (len(spec.anchor_sizes) if levels == 1 else 1)
+
+
 @lru_cache(maxsize=64)
 def grid_anchors(
     spec: RpnSpec, shapes: tuple[tuple[int, int], ...], strides: tuple[int, ...], device: torch.device
 ) -> Tensor:
-    """All anchors of an input: float32 [N, 4]; level by level, row by row, cell by cell, ratio by ratio.
+    """All anchors of an input: float32 [N, 4]; level by level, row by row, cell by cell, size by size, ratio
+    by ratio.
 
     ``shapes`` are the heights and widths of the feature maps. Anchors sit on the centre of their cell in Detectron, on
     its upper left corner in torchvision.
     """
     offset = 0.5 if spec.anchor_style == "detectron" else 0.0
+    sizes = (spec.anchor_sizes,) if len(strides) == 1 else tuple((size,) for size in spec.anchor_sizes)
     levels = []
-    for size, stride, (height, width) in zip(spec.anchor_sizes, strides, shapes, strict=True):
+    for own, stride, (height, width) in zip(sizes, strides, shapes, strict=True):
         y = (torch.arange(height, dtype=torch.float32) + offset) * stride
         x = (torch.arange(width, dtype=torch.float32) + offset) * stride
         rows, columns = torch.meshgrid(y, x, indexing="ij")
         centres = torch.stack([columns, rows, columns, rows], -1).reshape(-1, 1, 4)
-        levels.append((centres + level_anchors(size, stride, spec)).reshape(-1, 4))
+        levels.append((centres + torch.cat([level_anchors(size, stride, spec) for size in own])).reshape(-1, 4))
     return torch.cat(levels).to(device)

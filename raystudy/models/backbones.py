@@ -1,11 +1,13 @@
-"""Backbones: uint8-normalised pictures in, feature maps at strides 4, 8, 16 and 32 out.
+"""Backbones: uint8-normalised pictures in, feature maps at strides 4, 8, 16 and 32 out (VGG-16: at 16 only).
 
     resnet50, resnet101             He et al. 2016, stride in the 3x3 (Detectron's STRIDE_1X1: False)
     resnext152_8x32d, _32x8d        Xie et al. 2017: 8 groups of width 32 (the paper's), 32 of width 8 (Detectron's)
     tiny, tiny_deep, tiny_grouped   residual networks for 128 px pictures on a CPU, a ladder as R50, R101 and X152
     tiny_vgg                        the same size without residuals
+    vgg16                           Simonyan and Zisserman 2015, up to conv5_3
 
-Parameter names are torchvision's (conv1, bn1, layer1 ... layer4, downsample), whatever the norm, so that files load.
+Parameter names are torchvision's (conv1, bn1, layer1 ... layer4, downsample; VGG-16: features.N), whatever the norm,
+so that files load.
 """
 
 from collections.abc import Sequence
@@ -57,6 +59,9 @@ class Backbone(nn.Module):
     out_channels: tuple[int, ...]
     """Channels of each feature map, finest first."""
 
+    strides: tuple[int, ...] = STRIDES
+    """Of the feature maps, pixels."""
+
     num_frozen: int = 0
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
@@ -92,7 +97,9 @@ def build_backbone(spec: ModelSpec) -> Backbone:
     if spec.backbone in SHAPES:
         backbone: Backbone = ResNet(SHAPES[spec.backbone], norm)
     elif spec.backbone == "tiny_vgg":
-        backbone = TinyVgg(norm)
+        backbone = TinyVgg(norm, has_pyramid=spec.neck != "none")
+    elif spec.backbone == "vgg16":
+        backbone = Vgg16(norm)
     else:
         raise SpecError(f"backbone is {spec.backbone!r}, but must be one of {', '.join(BACKBONES)}")
     if not 0 <= spec.freeze_stages <= len(backbone.stages()):
@@ -183,28 +190,77 @@ class ResNet(Backbone):
 
 
 class TinyVgg(Backbone):
-    """Pairs of 3x3 convolutions, each pair ended by a 2x2 max-pool: VGG's pattern (Simonyan and Zisserman 2015)."""
+    """Pairs of 3x3 convolutions, each pair ended by a 2x2 max-pool: VGG's pattern (Simonyan and Zisserman 2015).
 
-    def __init__(self, norm: NormFactory, widths: tuple[int, ...] = (24, 48, 96, 192)) -> None:
+    Without a pyramid it ends at stride 16, as VGG-16 does, and gives that map alone.
+    """
+
+    def __init__(
+        self, norm: NormFactory, widths: tuple[int, ...] = (24, 48, 96, 192), has_pyramid: bool = True
+    ) -> None:
         super().__init__()
+        self.has_pyramid = has_pyramid
+        widths = widths if has_pyramid else widths[:3]
         self.stem = _plain(3, widths[0], 2, 1, norm)
         channels = widths[0]
         for number, width in enumerate(widths, 1):
             self.add_module(f"layer{number}", _plain(channels, width, 1, 2, norm))
             channels = width
-        self.out_channels = widths
+        self.out_channels = widths if has_pyramid else widths[-1:]
+        self.strides = STRIDES if has_pyramid else STRIDES[2:3]
+        self._depth = len(widths)
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
-        return [(self.stem,), *((getattr(self, f"layer{n}"),) for n in range(1, 5))]
+        return [(self.stem,), *((getattr(self, f"layer{n}"),) for n in range(1, self._depth + 1))]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] to maps of [B, C, H / s, W / s] for s = 4, 8, 16, 32."""
+        """[B, 3, H, W] to maps of [B, C, H / s, W / s] for s = 4, 8, 16, 32, or for 16 alone."""
         x = self.stem(x)
         maps = []
-        for number in range(1, 5):
+        for number in range(1, self._depth + 1):
             x = getattr(self, f"layer{number}")(F.max_pool2d(x, 2))
             maps.append(x)
-        return maps
+        return maps if self.has_pyramid else maps[-1:]
+
+
+VGG16_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+"""Channels of the convolutions, a stage; a 2x2 max-pool lies between two stages."""
+
+
+class Vgg16(Backbone):
+    """The convolutions of VGG-16, without the last max-pool: one map at stride 16.
+
+    Layers are numbered as in torchvision's ``vgg16`` when there is no norm, else as in its ``vgg16_bn``.
+    """
+
+    out_channels = (512,)
+    strides = (16,)
+
+    def __init__(self, norm: NormFactory) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        self._ends = []
+        channels = 3
+        for widths in VGG16_WIDTHS:
+            if layers:
+                layers.append(nn.MaxPool2d(2))
+            for width in widths:
+                layer = norm(width)
+                layers.append(conv(channels, width, 3, layer))
+                if not isinstance(layer, nn.Identity):
+                    layers.append(layer)
+                layers.append(nn.ReLU(inplace=True))
+                channels = width
+            self._ends.append(len(layers))
+        self.features = nn.Sequential(*layers)
+
+    def stages(self) -> Sequence[Sequence[nn.Module]]:
+        starts = [0, *self._ends[:-1]]
+        return [list(self.features)[start:end] for start, end in zip(starts, self._ends, strict=True)]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] to one map of [B, 512, H / 16, W / 16]."""
+        return [self.features(x)]
 
 
 def _plain(inputs: int, outputs: int, stride: int, depth: int, norm: NormFactory) -> nn.Sequential:

@@ -39,14 +39,17 @@ class CascadeHead(nn.Module):
         """What the RoIs are drawn for."""
         self.stages = nn.ModuleList(BoxHead(stage, channels, num_categories, norm) for stage in specs)
 
+    def heads(self) -> list[BoxHead]:
+        """The stages, typed."""
+        return [stage for stage in self.stages if isinstance(stage, BoxHead)]
+
     def losses(self, pool: Pool, rois: Rois, truth: GroundTruth, limits: Tensor) -> tuple[dict[str, Tensor], Rois]:
         """The sum of the stages' losses, and the RoIs of the last stage, foreground first.
 
         ``rois`` are drawn and labelled for the first stage.
         """
         total: dict[str, Tensor] = {}
-        for number, stage in enumerate(self.stages):
-            assert isinstance(stage, BoxHead)
+        for number, stage in enumerate(self.heads()):
             if number:
                 rois = relabelled(rois, stage.spec.foreground_iou, truth)
             logits, deltas = self._predict(stage, pool, rois.boxes, rois.valid)
@@ -61,8 +64,7 @@ class CascadeHead(nn.Module):
         """The last stage's boxes with the mean scores of all stages."""
         total = torch.zeros((), device=limits.device)
         start = boxes = proposals.boxes
-        for stage in self.stages:
-            assert isinstance(stage, BoxHead)
+        for stage in self.heads():
             start = boxes
             logits, deltas = self._predict(stage, pool, start, proposals.valid)
             total = total + logits.softmax(-1)
@@ -117,7 +119,7 @@ class _ScaledGradient(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * ctx.factor, None
 
 

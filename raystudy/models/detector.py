@@ -30,7 +30,7 @@ def build_detector(spec: ModelSpec, num_categories: int, evaluation: EvalSpec) -
         SpecError: a spec that cannot be built.
     """
     problems = spec.problems()
-    if len(spec.rpn.anchor_sizes) not in (len(STRIDES), len(STRIDES) + 1):
+    if spec.neck == "fpn" and len(spec.rpn.anchor_sizes) not in (len(STRIDES), len(STRIDES) + 1):
         problems.append(
             f"anchor_sizes has {len(spec.rpn.anchor_sizes)} levels, but the pyramid has {len(STRIDES)}, or "
             f"{len(STRIDES) + 1} with the extra level for proposals; give one size a level"
@@ -41,7 +41,9 @@ def build_detector(spec: ModelSpec, num_categories: int, evaluation: EvalSpec) -
 
 
 class Detector(nn.Module):
-    """Mask R-CNN on a feature pyramid, or Faster R-CNN when there is no mask head.
+    """Mask R-CNN on a feature pyramid, or Faster R-CNN when there is no mask head; the original one without pyramid.
+
+    The box head may be a cascade, and a keypoint head may be there as well as, or in place of, the mask head.
 
     Calling it gives losses, in training and in evaluation mode; ``detect`` gives detections. Losses are always made
     with the proposal budgets of training, so that training and validation loss can be compared.
@@ -52,12 +54,17 @@ class Detector(nn.Module):
     def __init__(self, spec: ModelSpec, num_categories: int, evaluation: EvalSpec) -> None:
         super().__init__()
         self.spec, self.num_categories, self.evaluation = spec, num_categories, evaluation
-        norm, channels = head_norm_factory(spec), spec.fpn_channels
-        has_extra_level = len(spec.rpn.anchor_sizes) > len(STRIDES)
+        norm = head_norm_factory(spec)
         self.pixels = PixelNormalizer(spec.pixels)
         self.backbone = build_backbone(spec)
-        self.fpn = FeaturePyramid(self.backbone.out_channels, channels, norm, has_extra_level)
-        strides = (*STRIDES, 2 * STRIDES[-1]) if has_extra_level else STRIDES
+        self.strides = strides = self.backbone.strides
+        self.fpn: FeaturePyramid | None = None
+        channels = self.backbone.out_channels[-1]
+        if spec.neck == "fpn":
+            has_extra_level = len(spec.rpn.anchor_sizes) > len(strides)
+            channels = spec.fpn_channels
+            self.fpn = FeaturePyramid(self.backbone.out_channels, channels, norm, has_extra_level)
+            strides = (*strides, 2 * strides[-1]) if has_extra_level else strides
         self.rpn = RegionProposalNetwork(spec.rpn, channels, strides)
         self.box_head: BoxHead | CascadeHead
         if spec.cascade is None:
@@ -133,10 +140,10 @@ class Detector(nn.Module):
         return self.mask_head.probabilities(self.mask_head(self.mask_pool(features, boxes, valid)), labels)
 
     def features(self, batch: Batch) -> list[Tensor]:
-        """The pyramid's levels, finest first."""
+        """The pyramid's levels, finest first; without a pyramid the backbone's one map."""
         images = self.pixels(batch.images, batch.sizes)
-        levels: list[Tensor] = self.fpn(self.backbone(images))
-        return levels
+        levels: list[Tensor] = self.backbone(images)
+        return levels if self.fpn is None else self.fpn(levels)
 
     def _box_losses(
         self, features: Sequence[Tensor], proposals: Proposals, truth: GroundTruth, limits: Tensor
@@ -150,7 +157,8 @@ class Detector(nn.Module):
         return self.box_head.losses(logits, deltas, rois, truth), rois
 
     def _pooler(self, head: BoxHeadSpec | MaskHeadSpec | KeypointHeadSpec) -> RoiPooler:
-        return RoiPooler(STRIDES, head.pool_size, head.sampling_ratio, self.spec.roi_canonical_scale)
+        maximum = isinstance(head, BoxHeadSpec) and head.pooling == "pool"
+        return RoiPooler(self.strides, head.pool_size, head.sampling_ratio, self.spec.roi_canonical_scale, maximum)
 
     def _limits(self, sizes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
         """Width, height, width, height of each picture, float32 [B, 4]."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
+from torchvision.ops import roi_align, roi_pool
 
 from raystudy.models.layers import exact
 
@@ -37,6 +37,9 @@ class RoiPooler:
     canonical_scale: float = 224.0
     """A box of this side is pooled from the level of stride 16."""
 
+    takes_maximum: bool = False
+    """RoIPool (Girshick 2015) in place of RoIAlign: whole cells, and the maximum of each."""
+
     def __call__(self, features: Sequence[Tensor], boxes: Tensor, valid: Tensor) -> Tensor:
         """Pool the valid ones of ``boxes``.
 
@@ -51,7 +54,7 @@ class RoiPooler:
         features = features[: len(self.strides)]
         small = features[0].shape[-2] * features[0].shape[-1] <= MAX_MATRIX_AREA and self.sampling_ratio > 0
         # It is their backward pass that makes the kernels slow.
-        if boxes.device.type == "cpu" and small and torch.is_grad_enabled():
+        if boxes.device.type == "cpu" and small and not self.takes_maximum and torch.is_grad_enabled():
             return self.by_matrices(features, boxes, valid)
         return self.by_kernels(features, boxes, valid)
 
@@ -64,14 +67,17 @@ class RoiPooler:
         return (octave - finest).clamp(0, len(self.strides) - 1).to(torch.int64)
 
     def by_kernels(self, features: Sequence[Tensor], boxes: Tensor, valid: Tensor) -> Tensor:
-        """torchvision's RoIAlign, level by level; every level is called, so that every worker runs the same graph."""
+        """torchvision's RoIAlign or RoIPool, level by level: each is called, so that all workers run the same graph."""
         image = torch.arange(len(boxes), device=boxes.device)[:, None].expand(boxes.shape[:2])
         rois = torch.cat([image[valid][:, None].to(boxes.dtype), boxes[valid]], 1)
         levels = self.levels(rois[:, 1:])
         order, parts = [], []
         for level, (feature, stride) in enumerate(zip(features, self.strides, strict=True)):
             index = torch.nonzero(levels == level)[:, 0]
-            part = roi_align(feature, rois[index], self.size, 1 / stride, self.sampling_ratio, aligned=False)
+            if self.takes_maximum:
+                part = roi_pool(feature, rois[index], self.size, 1 / stride)
+            else:
+                part = roi_align(feature, rois[index], self.size, 1 / stride, self.sampling_ratio, aligned=False)
             order.append(index)
             parts.append(part)
         return torch.cat(parts)[torch.cat(order).argsort()]

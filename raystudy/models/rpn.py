@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from raystudy.models.anchors import grid_anchors
+from raystudy.models.anchors import anchors_per_cell, grid_anchors
 from raystudy.models.boxes import clip, decode, encode, grouped_nms, long_enough
 from raystudy.models.layers import exact
 from raystudy.models.targets import GroundTruth, draw, match
@@ -35,7 +35,7 @@ class RegionProposalNetwork(nn.Module):
     def __init__(self, spec: RpnSpec, channels: int, strides: tuple[int, ...]) -> None:
         super().__init__()
         self.spec, self.strides = spec, strides
-        anchors = len(spec.anchor_ratios)
+        anchors = anchors_per_cell(spec, len(strides))
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.objectness = nn.Conv2d(channels, anchors, 1)
         self.box = nn.Conv2d(channels, 4 * anchors, 1)

@@ -36,6 +36,8 @@ BACKBONE_PREFIX: dict[str, str] = {
 }
 """How a trial_id calls a backbone."""
 
+VGG_BACKBONES = ("vgg16", "tiny_vgg")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelSpec:
@@ -54,7 +56,10 @@ class RpnSpec:
     """Region proposal network. No norm in it, as in Detectron."""
 
     anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)
-    """Side of the square anchor of each pyramid level, pixels; one a level, finest level first."""
+    """Side of the square anchor of each pyramid level, pixels; one a level, finest level first.
+
+    Without a pyramid every cell of the one map has anchors of all sizes, in each ratio.
+    """
 
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Height / width."""
@@ -113,6 +118,9 @@ class BoxHeadSpec:
     smooth_l1_beta: float = 1.0
     class_agnostic: bool = False
     """Whether one box is regressed for all categories; the stages of a cascade always do."""
+
+    pooling: Literal["align", "pool"] = "align"
+    """RoIAlign, or RoIPool (the maximum of each cell, Girshick 2015)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,6 +190,9 @@ class ModelSpec:
     freeze_stages: int = 0
     """Backbone stages (stem first) that are not trained. Detectron's default of 2 would freeze random weights."""
 
+    neck: Literal["fpn", "none"] = "fpn"
+    """``none`` is the original Faster R-CNN: one map of stride 16, for VGG backbones only."""
+
     fpn_channels: int = 256
     roi_canonical_scale: float = 224.0
     """Side of a RoI, pixels, that is pooled from the level of stride 16 (Lin et al. 2017, equation 1)."""
@@ -204,6 +215,13 @@ class ModelSpec:
             found.append(f"backbone is {self.backbone!r}, but must be one of {', '.join(BACKBONES)}")
         if self.norm_groups < 1 or self.norm_group_channels < 1:
             found.append("norm_groups and norm_group_channels must be at least 1")
+        if (self.neck == "none") > (self.backbone in VGG_BACKBONES) or (
+            self.neck == "fpn" and self.backbone == "vgg16"
+        ):
+            found.append(
+                f"backbone {self.backbone} with neck {self.neck} does not exist; use neck none for vgg16, "
+                "none or fpn for tiny_vgg, fpn for all others"
+            )
         if not self.rpn.anchor_sizes or any(size <= 0 for size in self.rpn.anchor_sizes):
             found.append(f"anchor_sizes are {self.rpn.anchor_sizes}, but must be above 0, one a pyramid level")
         if min(self.pixels.std) <= 0:

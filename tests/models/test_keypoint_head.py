@@ -85,9 +85,9 @@ def test_maps_loss_and_gradients_are_torchvisions() -> None:
     matched = [own[keep] for own, keep in zip(rois.instance, rois.is_foreground, strict=True)]
     expected = keypointrcnn_loss(expected_maps, boxes, [target.keypoints for target in batch.targets], matched)
     torch.testing.assert_close(loss, expected)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     expected.backward()
-    torch.testing.assert_close(ours.deconv.weight.grad, predictor.kps_score_lowres.weight.grad)
+    torch.testing.assert_close(ours.deconv.weight.grad, predictor.kps_score_lowres.weight.grad)  # type: ignore[union-attr]
 
 
 def test_places_are_torchvisions() -> None:
