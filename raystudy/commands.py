@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import importlib.util
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from raystudy.cluster.settings import RunSettings
 from raystudy.console import make_console
 from raystudy.errors import SpecError
 from raystudy.flags import StudyFunction, build_settings, build_study
+from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.presets import load_preset
 from raystudy.spec.study import StudySpec
 from raystudy.store import Store
@@ -24,12 +26,11 @@ LIVE_INTERVAL_S = 15
 def run_study(function: StudyFunction, options: argparse.Namespace) -> int:
     """Plan, run and report a study; the exit status."""
     from raystudy.console import plan_table, trials_table
-    from raystudy.spec.plan import make_plan
 
     console = make_console()
     study = build_study(function, options)
     plan = make_plan(study.trials(), share=not options.no_share)
-    console.print(plan_table(plan))
+    console.print(plan_table(plan, _slots_here(plan, options), _largest_checkpoint(plan)))
     if options.plan_only or options.plan:
         return EXIT_OK
     from raystudy.api import run
@@ -48,6 +49,20 @@ def run_study(function: StudyFunction, options: argparse.Namespace) -> int:
             console.print(f"{record.trial_id} {record.state.value}: {record.error}", soft_wrap=True)
     _print_report(settings.storage, study.name, None)
     return EXIT_OK if outcome.is_complete else EXIT_FAILED_TRIALS
+
+
+def _slots_here(plan: Plan, options: argparse.Namespace) -> int:
+    """Nodes of the plan that this machine runs side by side, at least one."""
+    workers = max(trial.workers for trial in plan.trials.values())
+    return max(1, len(os.sched_getaffinity(0)) // (workers * options.threads))
+
+
+def _largest_checkpoint(plan: Plan) -> int:
+    from raystudy.models.size import state_bytes
+
+    models = dict.fromkeys((trial.model, trial.data.num_categories) for trial in plan.trials.values())
+    sizes: list[int] = [state_bytes(model, num_categories) for model, num_categories in models]
+    return max(sizes)
 
 
 def _search_crossover(study: StudySpec, settings: RunSettings) -> int:

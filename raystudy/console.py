@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raystudy.records import TrialRecord, TrialState
+from raystudy.spec.makespan import makespan
 from raystudy.spec.plan import Plan, Segment
 from raystudy.store import Store
 
@@ -40,8 +41,14 @@ def text_table(rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def plan_table(plan: Plan) -> Group:
-    """The plan in print: every segment with its fork, what it serves, and the iterations saved."""
+def plan_table(plan: Plan, slots: int, checkpoint_bytes: int) -> Group:
+    """The plan in print: every segment with its fork, what it serves, and the iterations saved.
+
+    Args:
+        plan: of the study.
+        slots: nodes that run side by side, for the makespan.
+        checkpoint_bytes: of the largest detector, for the disk that the study may take.
+    """
     table = Table(title="Plan", title_justify="left", box=None, pad_edge=False)
     for heading in ("segment", "kind", "iterations", "forks from", "trials"):
         table.add_column(heading, justify="right" if heading == "iterations" else "left", overflow="fold")
@@ -52,7 +59,29 @@ def plan_table(plan: Plan) -> Group:
         through = plan.trials_through(segment.segment_id)
         serves = through[0] if len(through) == 1 else f"{len(through)} trials"
         table.add_row(segment.segment_id, segment.kind, f"{segment.iterations:,}", parent, serves)
-    return Group(table, Text(plan_summary(plan)))
+    checkpoints, size = plan.most_checkpoints(slots), checkpoint_bytes
+    side_by_side = "one at a time" if slots == 1 else f"{slots} side by side"
+    lines = (
+        *_trunk_lines(plan),
+        plan_summary(plan),
+        f"Makespan, {side_by_side}: as long as {makespan(plan, slots):,} iterations"
+        + (" (a pre-training iteration counted as one)" if plan.pretrainings else ""),
+        f"Disk: at most {checkpoints} checkpoints of {_size(size)}, {_size(checkpoints * size)}",
+    )
+    return Group(table, Text("\n".join(lines)))
+
+
+def _trunk_lines(plan: Plan) -> list[str]:
+    """What each trunk saves its own trials: the figure to compare with an arm of the paper's."""
+    lines = []
+    for trunk in plan.segments:
+        if trunk.kind != "trunk" or trunk.ancestors:
+            continue
+        family = [s for s in plan.segments if trunk.segment_id in (s.segment_id, *s.ancestors)]
+        shared = sum(segment.iterations for segment in family)
+        naive = sum(plan.trials[trial_id].schedule.total for trial_id in plan.trials_through(trunk.segment_id))
+        lines.append(f"{trunk.segment_id} and its branches: {shared:,} iterations instead of {naive:,}")
+    return lines
 
 
 def plan_summary(plan: Plan) -> str:
@@ -156,6 +185,10 @@ class LiveView:
         eta = f", about {_duration((total - done) / rate)} left" if rate > 0 and done < total else ""
         running = ", ".join(segment.segment_id for segment, _ in self._running()) or "starting"
         return f"{done:,}/{total:,} iterations after {_duration(elapsed)}{eta} ({running})"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
 def _duration(seconds: float) -> str:

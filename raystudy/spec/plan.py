@@ -102,6 +102,14 @@ class Plan:
     pretrainings: dict[str, PretrainSpec]
     """By weights_id; one a (backbone, norm, recipe)."""
 
+    def most_checkpoints(self, slots: int) -> int:
+        """Checkpoints that lie in the storage at one time, at most, when ``slots`` segments train side by side.
+
+        A segment that has ended keeps its last; one that trains has two more, one of them being written; and a fork is
+        kept until each of its branches has a checkpoint of its own.
+        """
+        return sum(1 + len(segment.forks) for segment in self.segments) + 2 * min(slots, len(self.segments))
+
     @property
     def naive_iterations(self) -> int:
         """Iterations if every trial trained alone."""
