@@ -54,7 +54,8 @@ def run_study(function: StudyFunction, options: argparse.Namespace) -> int:
 def _slots_here(plan: Plan, options: argparse.Namespace) -> int:
     """Nodes of the plan that this machine runs side by side, at least one."""
     workers = max(trial.workers for trial in plan.trials.values())
-    return max(1, len(os.sched_getaffinity(0)) // (workers * options.threads))
+    threads: int = options.threads
+    return max(1, len(os.sched_getaffinity(0)) // (workers * threads))
 
 
 def _largest_checkpoint(plan: Plan) -> int:

@@ -73,7 +73,8 @@ def release_forks(store: Store, plan: Plan) -> None:
         if not children:
             continue
         pinned = {c.start for c in children if store.segment(c.segment_id).committed_iteration() <= c.start}
-        store.segment(trunk.segment_id).prune(keep=pinned, last=2)
+        kept = store.segment(trunk.segment_id)
+        kept.prune(keep=pinned, last=2 if kept.result() is None else 1)
 
 
 def has_diverged(store: Store, segment_id: str) -> bool:

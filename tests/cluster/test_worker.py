@@ -146,6 +146,50 @@ def test_a_longer_study_extends_the_trunk_of_a_shorter_one(naive: tuple[Plan, Ru
     assert results(shared, but=("segment_id",)) == results(alone, but=("segment_id",))
 
 
+def test_disk_use_stays_below_what_the_plan_says_and_shrinks_when_forks_are_taken(tmp_path: Path) -> None:
+    from raystudy.cluster.ledger import release_forks
+    from raystudy.models.size import state_bytes
+
+    plan, given = make_plan(TRIALS), settings(tmp_path / "s")
+    store, counts = Store.open(given.storage), []
+
+    class Counting(FakeRun):
+        def report(self, progress: dict[str, Any]) -> None:
+            counts.append(len(list((store.root / "segments").glob("*/checkpoints/[0-9]*"))))
+
+    for segment in plan.segments:
+        run_segment(segment, given, Counting())
+        release_forks(store, plan)
+    assert max(counts) <= plan.most_checkpoints(slots=1)
+    kept = {path.name: store.segment(path.name).checkpoints() for path in (store.root / "segments").iterdir()}
+    assert sorted(kept.values()) == [[6], [6], [10]]  # each its last: the forks at 2 and 6 are taken over
+    size = state_bytes(TRIALS[0].model, TRIALS[0].data.num_categories)
+    for state in (store.root / "segments").glob("*/checkpoints/*/state.pt"):
+        assert 0.95 * size < state.stat().st_size < 1.1 * size
+
+
+def test_garbage_is_what_no_study_needs(tmp_path: Path) -> None:
+    from raystudy.api import study_record
+    from raystudy.cluster.garbage import collect_garbage
+    from raystudy.spec.study import StudySpec
+
+    study = StudySpec(name="kept", base=TRIALS[0])
+    plan, given = make_plan(study.trials()), settings(tmp_path / "s")
+    store = Store.open(given.storage)
+    store.write_study("kept", study_record(study, plan))
+    stray = make_plan([tiny_trial(total=6, seed=9)])
+    for segment in (*plan.segments, *stray.segments):
+        run_segment(segment, given, FakeRun())
+    (unneeded,) = (segment.segment_id for segment in stray.segments)
+    found = collect_garbage(store, dry_run=True)
+    assert found.segments == (unneeded,)
+    assert found.freed_bytes > 0
+    assert collect_garbage(store).segments == (unneeded,)
+    assert [path.name for path in (store.root / "segments").iterdir()] == [plan.segments[0].segment_id]
+    assert read_trial(store, plan, TRIALS[0].trial_id).state == TrialState.COMPLETE
+    assert collect_garbage(store).segments == ()
+
+
 def test_the_ledger_tells_waiting_running_and_complete(tmp_path: Path) -> None:
     plan, given = make_plan(TRIALS), settings(tmp_path / "s")
     store = Store.open(given.storage)
