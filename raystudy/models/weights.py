@@ -1,24 +1,34 @@
-"""Weights files for a backbone: raystudy's own, and torchvision's state dicts. A file that does not fit is refused.
+"""Weights files for a backbone: raystudy's own, torchvision's, Detectron's. A file that does not fit is refused.
 
 raystudy's file is ``torch.save({"backbone": state_dict, "meta": {...}})``; ``meta["pixels"]`` holds ``order``, ``mean``
-and ``std`` (of 0-255 pixels) that the weights were trained with. torchvision's are RGB with ImageNet's statistics.
+and ``std`` (of 0-255 pixels) that the weights were trained with. torchvision's are RGB with ImageNet's statistics,
+Detectron's (``.pkl``) BGR with a mean only. Strides are not in a file: Detectron's BN weights of MSRA (``R-50.pkl``)
+were trained with the stride in the first 1x1 of a block, our networks, as its GN ones, have it in the 3x3.
 """
 
 import hashlib
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raystudy.errors import WeightsError
+from raystudy.models.backbones import Backbone
+from raystudy.models.box_head import BoxHead
 from raystudy.models.detector import Detector
+from raystudy.models.detectron_file import read_detectron
+from raystudy.models.normalization import FrozenBatchNorm2d
 from raystudy.spec.model import PixelSpec
 
 TORCHVISION_PIXELS = PixelSpec(order="rgb", mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 """0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 times 255."""
+
+DETECTRON_PIXELS = PixelSpec()
+"""BGR, 0 to 255, the mean subtracted and nothing divided."""
 
 MAX_KEYS_SHOWN = 6
 
@@ -30,7 +40,7 @@ class WeightsReport:
     path: str
     sha256: str
     source: str
-    """``raystudy`` or ``torchvision``."""
+    """``raystudy``, ``torchvision`` or ``detectron``."""
 
     num_tensors: int
     ignored: tuple[str, ...]
@@ -49,17 +59,91 @@ def load_backbone_weights(detector: Detector, path: str | Path) -> WeightsReport
         WeightsError: a file that cannot be read, or whose keys or shapes are not the backbone's.
     """
     backbone, pixels, path = detector.backbone, detector.spec.pixels, Path(path)
-    content, checksum = _read(path)
-    source = "raystudy" if "backbone" in content else "torchvision"
-    state = dict(content["backbone"] if source == "raystudy" else content)
-    meta = dict(content.get("meta", {})) if source == "raystudy" else {}
-    ignored = tuple(sorted(key for key in state if key.startswith(("fc.", "classifier."))))
-    state = {key: value for key, value in state.items() if key not in ignored}
+    file = _detectron(path) if path.suffix == ".pkl" else _torch(path)
+    state = file.state
+    conversions = _convert_norms(state, backbone)
+    fcs = _take_fcs(state, detector)
+    foreign = _unused(state, detector)
+    state = {key: value for key, value in state.items() if key not in foreign}
     _refuse_misfits(path, state, backbone.state_dict())
-    trained_on = _pixels(meta) if source == "raystudy" else TORCHVISION_PIXELS
-    conversions = _convert_pixels(state, trained_on, pixels)
+    conversions += _convert_pixels(state, file.pixels, pixels)
     backbone.load_state_dict(state, strict=False)
-    return WeightsReport(str(path), checksum, source, len(state), ignored, tuple(conversions), meta)
+    for layer, values in fcs:
+        layer.load_state_dict(values)
+    conversions += [f"fc6 and fc7 loaded into the first {len(fcs)} layers of the box head"] if fcs else []
+    ignored = tuple(sorted({*file.ignored, *foreign}))
+    number = len(state) + sum(len(values) for _, values in fcs)
+    return WeightsReport(str(path), file.checksum, file.source, number, ignored, tuple(conversions), file.meta)
+
+
+@dataclass(slots=True)
+class _File:
+    """What a file holds, under our names."""
+
+    state: dict[str, Any]
+    checksum: str
+    source: str
+    pixels: PixelSpec
+    """That the weights were trained with."""
+
+    ignored: tuple[str, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def _detectron(path: Path) -> _File:
+    state, ignored = read_detectron(path)
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    return _File(dict(state), checksum, "detectron", DETECTRON_PIXELS, ignored)
+
+
+def _torch(path: Path) -> _File:
+    content, checksum = _read(path)
+    if "backbone" not in content:
+        return _File(dict(content), checksum, "torchvision", TORCHVISION_PIXELS)
+    meta = dict(content.get("meta", {}))
+    return _File(dict(content["backbone"]), checksum, "raystudy", _pixels(meta), meta=meta)
+
+
+def _convert_norms(state: dict[str, Any], backbone: Backbone) -> list[str]:
+    """Two habits of files: statistics folded into the affine, and convolutions with a bias before BN."""
+    wanted, done = backbone.state_dict(), []
+    has_statistics = any(key.endswith("running_mean") for key in state)
+    frozen = {name: m for name, m in backbone.named_modules() if isinstance(m, FrozenBatchNorm2d)}
+    if frozen and not has_statistics and all(f"{name}.weight" in state for name in frozen):
+        for name, module in frozen.items():
+            state[f"{name}.running_mean"] = torch.zeros_like(module.running_mean)
+            state[f"{name}.running_var"] = torch.full_like(module.running_var, 1 - module.eps)
+        done.append("the norms hold an affine only: statistics set to those that change nothing")
+    biases = [key for key in state if key.endswith(".bias") and key not in wanted and key.startswith("features.")]
+    for key in biases:
+        number = int(key.split(".")[1])
+        mean = f"features.{number + 1}.running_mean"
+        if mean in state:
+            state[mean] = state[mean] - state.pop(key)
+    done += ["biases before BN taken into its means"] if biases else []
+    return done
+
+
+def _take_fcs(state: dict[str, Any], detector: Detector) -> list[tuple[nn.Module, dict[str, Tensor]]]:
+    """VGG's fc6 and fc7, taken out of ``state``, with the layers of the box head that they fit."""
+    head = detector.box_head
+    layers: Iterable[nn.Module] = head.fcs if isinstance(head, BoxHead) and detector.fpn is None else []
+    found: list[tuple[nn.Module, dict[str, Tensor]]] = []
+    for layer, name in zip(layers, ("classifier.0", "classifier.3"), strict=False):
+        own = {part: state.get(f"{name}.{part}") for part in ("weight", "bias")}
+        shapes = {part: value.shape for part, value in layer.state_dict().items()}
+        if {part: getattr(value, "shape", None) for part, value in own.items()} != shapes:
+            break
+        found.append((layer, {part: state.pop(f"{name}.{part}") for part in own}))
+    return found
+
+
+def _unused(state: dict[str, Any], detector: Detector) -> set[str]:
+    """Keys of the classifier, and of the stage that a backbone without pyramid does not have."""
+    has_stage = any(key.startswith("layer4.") for key in detector.backbone.state_dict())
+    prefixes = ("fc.", "classifier.", "layer4.") if detector.fpn is None and not has_stage else ("fc.", "classifier.")
+    return {key for key in state if key.startswith(prefixes)}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:
