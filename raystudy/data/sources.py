@@ -76,7 +76,7 @@ class Source:
             return voc_checksum(self.images_dir, self.annotations, (self.annotations, self.other_sets))
         if self.format == "yolo":
             return yolo_checksum(Path(self.annotations), self.split)
-        return bytes_checksum(_read_bytes(Path(self.annotations)))
+        return file_checksum(Path(self.annotations))
 
     def num_bytes(self) -> int:
         """Size of the annotations, about."""
@@ -123,8 +123,25 @@ def bytes_checksum(data: bytes) -> str:
     return f"sha256-{hashlib.sha256(data).hexdigest()[:16]}"
 
 
+def file_checksum(path: Path) -> str:
+    """As ``bytes_checksum``, without holding the file in memory.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return f"sha256-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+    except OSError as e:
+        raise _unreadable(path, e) from e
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as e:
-        raise DataError(f"annotations {path} cannot be read ({e.strerror}); give the path of a COCO json") from e
+        raise _unreadable(path, e) from e
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"annotations {path} cannot be read ({error.strerror}); give the path of a COCO json")
