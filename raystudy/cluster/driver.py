@@ -62,18 +62,19 @@ def _run(config: dict[str, Any], run: "Run") -> None:
 def _train_in_workers(config: dict[str, Any]) -> None:
     import ray.train
 
-    from raystudy.cluster.process_group import ProcessGroupConfig, StudyTrainer
+    from raystudy.cluster.process_group import ProcessGroupConfig, StudyTrainer, remove_leftovers
 
     settings = config["settings"]
     use_gpu = settings["device"] == "cuda"
+    resources = {"CPU": settings["threads"], **({"GPU": 1} if use_gpu else {})}
+    if config["slots"] == 1:  # an earlier attempt at this node may have died while it started
+        remove_leftovers(resources)
     trainer = StudyTrainer(
         train_worker,
         train_loop_config=config,
         backend_config=ProcessGroupConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=config["node"]["spec"]["workers"],
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": settings["threads"], **({"GPU": 1} if use_gpu else {})},
+            num_workers=config["node"]["spec"]["workers"], use_gpu=use_gpu, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
             name=config["node_id"],

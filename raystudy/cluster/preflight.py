@@ -67,6 +67,8 @@ def _data_problems(data: DataSpec, needs_masks: bool) -> list[str]:
     """Reads every annotation of both splits and a sample of the pictures; shapes are ours and need no check."""
     if data.format == "shapes":
         return []
+    if not data.train_annotations:
+        return ["this preset has no data of its own: give a folder with --data FOLDER"]
     from raystudy.data import preflight as data_preflight
 
     return data_preflight.preflight(data, needs_masks=needs_masks)

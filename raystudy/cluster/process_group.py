@@ -5,14 +5,18 @@ actor for data sets that we do not have. That doubles what a run of two workers 
 (`benchmarks/trial_overhead.py`). Here only workers load torch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import ray
+from ray import PlacementGroupID
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.placement_group import PlacementGroup
 
 SHUTDOWN_TIMEOUT_S = 10
 
@@ -37,7 +41,30 @@ class StudyTrainer(DataParallelTrainer):
     """A data-parallel trainer without data sets of Ray's."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        return [found for found in super()._create_default_callbacks() if not isinstance(found, DatasetsCallback)]
+        callbacks = [found for found in super()._create_default_callbacks() if not isinstance(found, DatasetsCallback)]
+        # The workers' resources are registered for cleaning up first, so that what fails after that frees them.
+        callbacks.sort(key=lambda found: not isinstance(found, PlacementGroupCleanerCallback))
+        return callbacks
+
+
+def remove_leftovers(resources_per_worker: Mapping[str, float]) -> int:
+    """Free what dead nested runs of this job still hold; how many groups that were.
+
+    Ray frees the resources of a run whose controller failed while its workers were being started only when the whole
+    job ends; the next run would wait for them for ever. Call it only where no other nested run of the job is alive.
+    """
+    job = ray.get_runtime_context().get_job_id()
+    wanted = {kind: float(amount) for kind, amount in resources_per_worker.items()}
+    leftovers = [
+        identifier
+        for identifier, group in ray.util.placement_group_table().items()
+        if identifier.endswith(job)  # a group's id ends with its job's
+        and group["state"] != "REMOVED"
+        and all(bundle == wanted for bundle in group["bundles"].values())
+    ]
+    for identifier in leftovers:
+        ray.util.remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(identifier)))
+    return len(leftovers)
 
 
 class _ProcessGroupBackend(Backend):
@@ -51,7 +78,7 @@ class _ProcessGroupBackend(Backend):
                 rank,
                 _join,
                 address=address,
-                rank=rank,
+                own_rank=rank,
                 world=len(worker_group),
                 backend=backend_config.backend,
                 timeout_s=backend_config.timeout_s,
@@ -78,7 +105,7 @@ def _free_address() -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _join(address: str, rank: int, world: int, backend: str, timeout_s: int) -> None:
+def _join(address: str, own_rank: int, world: int, backend: str, timeout_s: int) -> None:
     import torch
     from torch import distributed
 
@@ -87,7 +114,7 @@ def _join(address: str, rank: int, world: int, backend: str, timeout_s: int) -> 
 
         torch.cuda.set_device(get_device())
     distributed.init_process_group(
-        backend, init_method=f"tcp://{address}", rank=rank, world_size=world, timeout=timedelta(seconds=timeout_s)
+        backend, init_method=f"tcp://{address}", rank=own_rank, world_size=world, timeout=timedelta(seconds=timeout_s)
     )
 
 

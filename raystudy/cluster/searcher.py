@@ -28,11 +28,12 @@ class PlanSearcher(Searcher):
         segments: Sequence[Segment],
         settings: RunSettings,
         tracked: Mapping[str, TrackedRun],
+        slots: int,
     ) -> None:
         super().__init__()
         self._store, self._plan = Store.open(settings.storage), plan
         self._settings = to_dict(settings)
-        self._tracked = tracked
+        self._tracked, self._slots = tracked, slots
         needed = {s.spec.init.weights_id for s in segments if s.spec.init.kind == "pretrained"}
         self._pretrainings = {
             weights_id: recipe
@@ -83,6 +84,7 @@ class PlanSearcher(Searcher):
             "node_id": node_id,
             "node": to_dict(node),
             "settings": self._settings,
+            "slots": self._slots,
             "tracked": None if run is None else run.to_dict(),
         }
 

@@ -62,7 +62,8 @@ def run_plan(
         with _ray(segments, settings):
             from raystudy.cluster.searcher import PlanSearcher
 
-            failed = _tune(PlanSearcher(plan, segments, settings, tracked or {}), settings, _slots(segments, settings))
+            slots = _slots(segments, settings)
+            failed = _tune(PlanSearcher(plan, segments, settings, tracked or {}, slots.count), settings, slots)
     records = settle(store, plan)
     return {trial_id: _with_failure(record, failed, store) for trial_id, record in records.items()}
 
