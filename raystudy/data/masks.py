@@ -8,13 +8,14 @@ rasteriser), which is unbiased at borders; run lengths are decoded and sampled a
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Polygons: TypeAlias = "tuple[NDArray[np.float32], ...]"
 """The rings of one instance, each [P, 2]: x, y in pixels of the picture on disk."""
@@ -69,8 +70,10 @@ class CompactMasks:
         """The masks of some instances."""
         return CompactMasks([self.outlines[i] for i in instances.tolist()], self.scale, self.shift)
 
-    def crop(self, boxes: Tensor, instances: Tensor, size: int) -> Tensor:
+    def crop(self, boxes: "Tensor", instances: "Tensor", size: int) -> "Tensor":
         """Binary targets: instance ``instances[i]`` seen through ``boxes[i]``; see ``InstanceMasks.crop``."""
+        import torch  # Here, since processes that index annotations read masks and need no torch.
+
         window = self.rasterise(boxes.double().numpy(), instances.numpy(), size, size)
         return torch.from_numpy(window).float()
 

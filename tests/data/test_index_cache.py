@@ -25,6 +25,14 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("RAYSTUDY_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares a test that is not about the process that indexes its start."""
+    monkeypatch.setattr(
+        index_cache, "_make_in_child", lambda source, path: SplitIndex.build(source.read_checked()).save(path)
+    )
+
+
 def source_of(folder: Path, **changes: object) -> Source:
     content = coco_content(**changes)
     content["annotations"] += [annotation(4) | {"segmentation": RLE}, annotation(5, x=35, w=20)]
@@ -57,6 +65,7 @@ def test_a_kept_index_is_the_parsed_one(tmp_path: Path) -> None:
     assert kept.repairs == {"boxes clipped to their picture": 1}
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("folder", "name"), [("coco_person1", "person_keypoints_val.json"), ("dsb2018_small", "instances_val_rle.json")]
 )
@@ -97,6 +106,7 @@ print(len(index.image_ids))
     assert said.count("2\n") == 3
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_broken_index_is_made_again(tmp_path: Path) -> None:
     source = source_of(tmp_path)
     whole = open_index(source)
@@ -120,12 +130,14 @@ def test_problems_come_back_from_the_process_that_indexes(tmp_path: Path) -> Non
         open_index(other)
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file in its place")
     with pytest.raises(DataError, match="set RAYSTUDY_CACHE"):
         open_index(source_of(tmp_path))
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_mapped_data_set_travels_as_a_path_and_a_parsed_one_whole(tmp_path: Path) -> None:
     source = source_of(tmp_path)
     mapped, parsed = open_index(source), SplitIndex.build(source.read_checked())
