@@ -13,6 +13,7 @@ from raystudy.data.defaults import DataDefaults, data_defaults
 from raystudy.data.index_cache import open_index
 from raystudy.data.sources import Source
 from raystudy.data.split_index import SplitIndex
+from raystudy.data.staging import is_remote, stage
 from raystudy.data.textures import SHAPES
 from raystudy.data.voc import find_devkit, find_sets
 from raystudy.data.yolo import find_yaml, read_yaml
@@ -40,7 +41,8 @@ def resolve_data(source: str) -> DataSpec:
         source: ``shapes``, or a folder: with ``instances_train.json`` and ``instances_val.json`` (or COCO's
             ``annotations/instances_train2017.json`` and ``instances_val2017.json``), and the pictures in ``images/``,
             ``train/`` and ``val/``, or ``train2017/`` and ``val2017/``; or a VOCdevkit, or a folder that holds one;
-            or a YOLO folder with data.yaml, or such a file. ``voc:``, ``coco:`` or ``yolo:`` before a path chooses.
+            or a YOLO folder with data.yaml, or such a file; or the address of such a folder in an object store
+            (``s3://…``, ``gs://…``). ``voc:``, ``coco:`` or ``yolo:`` before a path or an address chooses.
 
     Raises:
         DataError: everything that is wrong.
@@ -49,10 +51,15 @@ def resolve_data(source: str) -> DataSpec:
         return shapes_data(ShapesSpec())
     prefix, _, rest = source.partition(":")
     wanted, place = (prefix, rest) if prefix in FORMATS else ("", source)
-    root = Path(place).expanduser().resolve()
+    if is_remote(place):
+        return _resolve_remote(place.rstrip("/"), wanted)
+    return _resolve_folder(Path(place).expanduser().resolve(), wanted)
+
+
+def _resolve_folder(root: Path, wanted: str) -> DataSpec:
     described = find_yaml(root)
     if not root.is_dir() and described is None:
-        raise DataError(f"data {source!r} is neither a folder nor a data.yaml nor 'shapes', the embedded data set")
+        raise DataError(f"data {str(root)!r} is neither a folder nor a data.yaml nor 'shapes', the embedded data set")
     if wanted == "voc" or (not wanted and find_devkit(root) is not None):
         return resolve_voc(root)
     if wanted == "yolo" and described is None:
@@ -62,12 +69,37 @@ def resolve_data(source: str) -> DataSpec:
     return _resolve_coco(root)
 
 
+def _resolve_remote(address: str, wanted: str) -> DataSpec:
+    """What lies in an object store; its paths are relative to the copy, which every machine has elsewhere."""
+    staged = stage(address)
+    found = _resolve_folder(staged.folder, wanted)
+    return dataclasses.replace(
+        found,
+        remote=address,
+        remote_version=staged.version,
+        name=address.rsplit("/", 1)[-1],
+        train_images=_relative(found.train_images, staged.folder),
+        train_annotations=_relative(found.train_annotations, staged.folder),
+        val_images=_relative(found.val_images, staged.folder),
+        val_annotations=_relative(found.val_annotations, staged.folder),
+    )
+
+
+def _relative(place: str, folder: Path) -> str:
+    return str(Path(place).relative_to(folder)) if Path(place).is_relative_to(folder) else place
+
+
 def resolve_pair(train_images: str, train_json: str, val_images: str, val_json: str) -> DataSpec:
     """A data set from two COCO jsons and their folders of pictures, wherever they lie.
 
     Raises:
         DataError: everything that is wrong with either.
     """
+    remote = [place for place in (train_images, train_json, val_images, val_json) if is_remote(place)]
+    if remote:
+        raise DataError(
+            f"{remote[0]} is in an object store: give --data the address of the folder that holds both splits"
+        )
     places = [Path(place).expanduser().resolve() for place in (train_images, train_json, val_images, val_json)]
     problems = [f"folder of pictures {place} is not there" for place in places[::2] if not place.is_dir()]
     train = Source("coco", places[0], str(places[1]), "train")

@@ -7,6 +7,7 @@ from raystudy.data.coco import CocoDataset
 from raystudy.data.index_cache import open_index
 from raystudy.data.shapes import render_shapes
 from raystudy.data.sources import Source
+from raystudy.data.staging import stage
 from raystudy.data.subset import chosen_labels, statistics_of, training_part
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
@@ -71,4 +72,7 @@ def split_source(data: DataSpec, split: Split) -> Source:
         if split == "train"
         else (val, train, data.val_images, data.val_checksum)
     )
-    return Source(data.format, Path(images), own, split, checksum, other if data.format == "voc" else "")
+    root = stage(data.remote, data.remote_version).folder if data.remote else Path()
+    if data.format == "voc":  # Its annotations are named within the devkit.
+        return Source("voc", root / images, own, split, checksum, other)
+    return Source(data.format, root / images, str(root / own), split, checksum)

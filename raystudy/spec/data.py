@@ -31,6 +31,12 @@ class DataSpec:
     """One data set with its training and validation part. Identity is content, never location."""
 
     format: Literal["shapes", "coco", "voc", "yolo"] = "coco"
+    remote: str = located("")
+    """An object store's folder (``s3://…``, ``gs://…``) that is copied to each machine; the paths below are in it."""
+
+    remote_version: str = located("")
+    """Of what the store listed there when the study was planned."""
+
     train_images: str = located("")
     train_annotations: str = located("")
     val_images: str = located("")
