@@ -49,7 +49,7 @@ class Store:
             return cls(root)
         if not create:
             raise StorageError(f"storage {root} was not made by raystudy (it has no {_MARKER}); check the path")
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if root.exists() and (not root.is_dir() or any(_MARKER not in path.name for path in root.iterdir())):
             raise StorageError(
                 f"storage {root} is not empty and was not made by raystudy; give an empty or a new folder"
             )
