@@ -4,9 +4,11 @@ All functions work on any leading dimensions and on the device of their input.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import nms
 
 MAX_LOG_SCALE = math.log(1000 / 16)
@@ -77,3 +79,10 @@ def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float) -> Te
     for members in torch.split(order, counts.tolist()):
         keep[members[nms(boxes[members], scores[members], iou)]] = True
     return keep
+
+
+def padded_boxes(boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Boxes of all pictures, padded to the same number: [B, R, 4], and which are real: bool [B, R]."""
+    padded: Tensor = pad_sequence(list(boxes), batch_first=True)
+    counts = torch.tensor([len(own) for own in boxes], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None]

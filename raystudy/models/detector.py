@@ -10,6 +10,7 @@ from raystudy.data.batch import Batch, Detections
 from raystudy.errors import SpecError
 from raystudy.models.backbones import STRIDES, Backbone, build_backbone
 from raystudy.models.box_head import BoxHead, Candidates, Rois, best_detections, draw_rois
+from raystudy.models.boxes import padded_boxes
 from raystudy.models.cascade import CascadeHead
 from raystudy.models.fpn import FeaturePyramid
 from raystudy.models.keypoint_head import KeypointHead, keypoint_targets, place_keypoints
@@ -19,6 +20,7 @@ from raystudy.models.pixels import PixelNormalizer
 from raystudy.models.roi_pool import RoiPooler
 from raystudy.models.rpn import Proposals, RegionProposalNetwork
 from raystudy.models.targets import GroundTruth, pad_targets
+from raystudy.models.test_time_augmentation import detect_augmented
 from raystudy.spec.evaluation import EvalSpec
 from raystudy.spec.model import BoxHeadSpec, KeypointHeadSpec, MaskHeadSpec, ModelSpec
 
@@ -107,7 +109,12 @@ class Detector(nn.Module):
         return losses
 
     def detect(self, batch: Batch) -> list[Detections]:
-        """What is in each picture, best first; its targets are not looked at. The caller turns gradients off."""
+        """What is in each picture, best first; its targets are not looked at. The caller turns gradients off.
+
+        With scales or flip in ``evaluation`` it is looked at in several ways.
+        """
+        if self.evaluation.is_augmented:
+            return detect_augmented(self, batch)
         features = self.features(batch)
         candidates = self.candidates(features, batch.sizes)
         found = best_detections(candidates, len(batch.sizes), self.num_categories, self.evaluation)
@@ -118,7 +125,7 @@ class Detector(nn.Module):
             for one, own in zip(found, torch.split(masks, counts), strict=True):
                 one.masks = own
         if self.keypoint_head is not None:
-            maps = self.keypoint_head(self.keypoint_pool(features, boxes, valid))
+            maps = self.keypoint_maps(features, boxes, valid)
             for one, own in zip(found, torch.split(place_keypoints(maps, boxes[valid]), counts), strict=True):
                 one.keypoints = own
         return found
@@ -138,6 +145,22 @@ class Detector(nn.Module):
         """Masks of the valid ones of ``boxes`` [B, R, 4] in the category of ``labels`` [N]: [N, M, M] in 0 to 1."""
         assert self.mask_head is not None
         return self.mask_head.probabilities(self.mask_head(self.mask_pool(features, boxes, valid)), labels)
+
+    def keypoint_maps(self, features: Sequence[Tensor], boxes: Tensor, valid: Tensor) -> Tensor:
+        """Heat-map logits [N, K, S, S] of the valid ones of ``boxes`` [B, R, 4]."""
+        assert self.keypoint_head is not None
+        maps: Tensor = self.keypoint_head(self.keypoint_pool(features, boxes, valid))
+        return maps
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether detections have masks."""
+        return self.mask_head is not None
+
+    @property
+    def has_keypoints(self) -> bool:
+        """Whether detections have keypoints."""
+        return self.keypoint_head is not None
 
     def features(self, batch: Batch) -> list[Tensor]:
         """The pyramid's levels, finest first; without a pyramid the backbone's one map."""
@@ -164,10 +187,3 @@ class Detector(nn.Module):
         """Width, height, width, height of each picture, float32 [B, 4]."""
         sides = [(width, height, width, height) for height, width in sizes]
         return torch.tensor(sides, dtype=torch.float32).to(device, non_blocking=True)
-
-
-def padded_boxes(boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Boxes of all pictures, padded to the same number: [B, R, 4], and which are real: bool [B, R]."""
-    padded = nn.utils.rnn.pad_sequence(list(boxes), batch_first=True)
-    counts = torch.tensor([len(own) for own in boxes], device=padded.device)
-    return padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None]
