@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raystudy.cluster.settings import RunSettings
 from raystudy.console import make_console
@@ -18,6 +19,9 @@ from raystudy.spec.study import StudySpec
 from raystudy.store import Store
 
 EXIT_OK, EXIT_FAILED_TRIALS, EXIT_USER_ERROR, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+if TYPE_CHECKING:
+    from raystudy.api import Outcome
 
 LIVE_INTERVAL_S = 15
 """Between two reports of `raystudy report --live`."""
@@ -47,8 +51,21 @@ def run_study(function: StudyFunction, options: argparse.Namespace) -> int:
     for record in outcome.records.values():
         if record.error:
             console.print(f"{record.trial_id} {record.state.value}: {record.error}", soft_wrap=True)
+    for line in _repair_lines(outcome):
+        console.print(line, soft_wrap=True)
     _print_report(settings.storage, study.name, None)
     return EXIT_OK if outcome.is_complete else EXIT_FAILED_TRIALS
+
+
+def _repair_lines(outcome: "Outcome") -> list[str]:
+    """What was repaired or dropped of the study's annotations, told once however many trials met it."""
+    store, lines = Store.open(outcome.storage), dict[str, None]()
+    for segment in outcome.plan.segments:
+        result = store.segment(segment.segment_id).result() or {}
+        for split, repairs in result.get("repairs", {}).items():
+            for kind, count in repairs.items():
+                lines[f"{segment.spec.data.name} {split}: {count} {kind}"] = None
+    return list(lines)
 
 
 def _slots_here(plan: Plan, options: argparse.Namespace) -> int:

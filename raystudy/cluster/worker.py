@@ -114,6 +114,7 @@ class _Commits:
             "workers": collectives.world_size(),
             "device": self._settings.device,
             "attempts": self._attempt,
+            "repairs": _repairs(self._segment.spec.data),
             "provenance": provenance(self._settings),
         }
         self._kept.finish(self._attempt, result, rows)
@@ -215,6 +216,11 @@ def provenance(settings: RunSettings) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "accelerator": accelerator,
     }
+
+
+def _repairs(data: DataSpec) -> dict[str, dict[str, int]]:
+    """What was repaired or dropped of the annotations, by split and kind."""
+    return {split: dict(_dataset(data, split).repairs) for split in ("train", "val")}
 
 
 @functools.lru_cache(maxsize=4)
