@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ def _copy(address: str, home: Path, version: str) -> Staged:
         write_json(folder / MANIFEST, {"address": address, "version": found, "files": listed})
     if folder is partial:
         partial.rename(final)
+        for other in home.glob(".*.partial"):  # Of a version that changed before it was whole.
+            shutil.rmtree(other, ignore_errors=True)
     return Staged(final, found)
 
 

@@ -165,13 +165,15 @@ def _labels(
     if not path.is_file():
         return []
     found = []
-    lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
-    for number, line in enumerate(lines, 1):
-        if line.strip() and line.strip() in (other.strip() for other in lines[: number - 1]):
+    seen: set[str] = set()
+    for number, line in enumerate(path.read_bytes().decode("utf-8", errors="replace").split("\n"), 1):
+        words = line.split()
+        if " ".join(words) in seen:
             repairs["repeated labels dropped"] += 1
-        elif line.strip():
-            label = _parse_line(line.split(), f"{_relative(path, folder.root)} line {number}", folder.names, findings)
+        elif words:
+            label = _parse_line(words, f"{_relative(path, folder.root)} line {number}", folder.names, findings)
             found += [] if label is None else [label]
+            seen.add(" ".join(words))
     return found
 
 

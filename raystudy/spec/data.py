@@ -63,7 +63,10 @@ class DataSpec:
     """A subset of the training images holds every category, or is refused."""
 
     instances_per_image: int | None = None
-    """Most instances that a training image keeps, drawn with ``subset_seed``; None keeps all."""
+    """Most instances that a training image keeps, drawn with ``subset_seed``; None keeps all.
+
+    The others stay in the picture without annotation, as those of categories that are left out do.
+    """
 
     @property
     def subset_label(self) -> str:

@@ -162,3 +162,8 @@ def test_arrays_of_any_shape_come_back(tmp_path: Path) -> None:
     (tmp_path / "b.arrays").write_text(json.dumps({"arrays": {}}))
     with pytest.raises(BrokenFileError):
         map_arrays(tmp_path / "b.arrays")
+
+
+def test_the_process_that_indexes_starts_without_torch() -> None:
+    program = "import raystudy.data.index_cache, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -172,6 +172,7 @@ staging.stage(sys.argv[1])
     assert all((partial / name).read_bytes() == (local / name).read_bytes() for name in before)
     staged = stage(address)
     assert content(staged.folder) == content(local)
+    assert [folder for folder in home.iterdir() if folder.is_dir()] == [staged.folder]
     assert all((staged.folder / name).stat().st_ino == inode for name, inode in before.items())
 
 
