@@ -4,7 +4,7 @@ import torch
 
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import EvalLoader
-from raystudy.evaluation.coco import CocoEvaluator
+from raystudy.evaluation.evaluators import build_evaluator
 from raystudy.evaluation.losses import validation_losses
 from raystudy.evaluation.matches import Matches
 from raystudy.spec.trial import TrialSpec
@@ -23,11 +23,13 @@ class Validator:
         self._spec = spec
         self._num_images = len(dataset)
         self._loader = EvalLoader(dataset, spec, collectives.rank(), collectives.world_size())
-        self._evaluator = CocoEvaluator(
+        self._evaluator = build_evaluator(
+            spec.data.format,
             dataset.ground_truth(),
             list(dataset.label_to_category_id.values()),  # in label order
             spec.evaluation,
             with_masks=spec.model.mask_head is not None,
+            with_keypoints=spec.model.keypoint_head is not None,
         )
 
     def __call__(self, state: TrainState) -> dict[str, float]:

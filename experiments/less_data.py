@@ -1,0 +1,31 @@
+"""Figures 7 and 8: less data. Where does random init break down, and how does over-fitting show?
+
+He et al. 2019, Mask R-CNN with R50-FPN and GN, box AP on COCO val2017, pre-trained and random: 36.3 and 36.3 with 35k
+images, 26.0 and 25.9 with 10k, 16.0 and 9.3 with 3.5k, 9.9 and 3.5 with 1k: it breaks down between 3.5k and 10k.
+
+    python experiments/less_data.py --preset demo
+"""
+
+from raystudy.cli import experiment
+from raystudy.spec.presets import Preset, fraction_axis, init_axis
+from raystudy.spec.study import StudySpec
+
+
+def study(preset: Preset) -> StudySpec:
+    """Both inits on nested parts of the training images, at the schedule in the preset's middle."""
+    middle = preset.schedules[len(preset.schedules) // 2]
+    return StudySpec(
+        name="less_data",
+        question="With how little data does training from random init break down?",
+        base=preset.base,
+        axes=(
+            init_axis(),
+            fraction_axis((1.0, 0.3, 0.1, 0.03, 0.01)),
+            preset.schedule_axis((middle,)),
+            preset.seed_axis(),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    experiment(study)
