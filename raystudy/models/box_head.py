@@ -84,7 +84,7 @@ class BoxHead(nn.Module):
         x = self.convs(pooled).flatten(1)
         for fc in self.fcs:
             x = F.relu(fc(x), inplace=True)
-        return exact(self.category(x)), exact(self.box(x)).view(len(x), -1, 4)
+        return exact(self.category(x)), exact(self.box(x)).view(len(x), self.box.out_features // 4, 4)
 
     def losses(self, logits: Tensor, deltas: Tensor, rois: Rois, truth: GroundTruth) -> dict[str, Tensor]:
         """Cross entropy over all RoIs, and smooth L1 of the foreground divided by the number of all RoIs."""

@@ -45,8 +45,12 @@ def decode(deltas: Tensor, references: Tensor, weights: tuple[float, float, floa
 
 
 def clip(boxes: Tensor, limits: Tensor) -> Tensor:
-    """``boxes`` inside their picture; ``limits`` [..., 4] holds width, height, width, height."""
-    return torch.minimum(boxes.clamp(min=0), limits)
+    """``boxes`` inside their picture; ``limits`` [..., 4] holds width, height, width, height.
+
+    What is no number becomes 0: a network that diverges must give a loss that is not finite, and RoI kernels read
+    memory at places that boxes give.
+    """
+    return torch.minimum(boxes.nan_to_num(nan=0.0).clamp(min=0), limits)
 
 
 def long_enough(boxes: Tensor, shortest: float) -> Tensor:
