@@ -13,6 +13,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import MultiScaleRoIAlign
@@ -29,6 +30,7 @@ LOSS_NAMES = {
     "loss_classifier": "loss_box_class",
     "loss_box_reg": "loss_box_reg",
     "loss_mask": "loss_mask",
+    "loss_keypoint": "loss_keypoint",
 }
 """torchvision's names of our losses."""
 
@@ -81,6 +83,14 @@ def torchvision_twin(ours: Detector, min_size: int, max_size: int) -> MaskRCNN:
         mask_head=MaskRCNNHeads(width, [mask.conv_channels] * mask.num_convs, 1, norm),
         mask_predictor=MaskRCNNPredictor(mask.conv_channels, mask.conv_channels, ours.num_categories + 1),
     )
+    points = spec.keypoint_head
+    if points is not None:
+        heads = theirs.roi_heads
+        heads.keypoint_roi_pool = MultiScaleRoIAlign(
+            LEVELS, points.pool_size, points.sampling_ratio, canonical_scale=scale
+        )
+        heads.keypoint_head = KeypointRCNNHeads(width, [points.conv_channels] * points.num_convs)
+        heads.keypoint_predictor = KeypointRCNNPredictor(points.conv_channels, points.num_keypoints)
     theirs.load_state_dict(_renamed(ours.state_dict(), box.num_convs), strict=True)
     return theirs
 
@@ -92,6 +102,9 @@ def torchvision_batch(batch: Batch, masks: Sequence[Tensor]) -> tuple[list[Tenso
         {"boxes": target.boxes, "labels": target.labels, "masks": own.to(torch.uint8)}
         for target, own in zip(batch.targets, masks, strict=True)
     ]
+    for own, target in zip(targets, batch.targets, strict=True):
+        if target.keypoints is not None:
+            own["keypoints"] = target.keypoints
     return images, targets
 
 
@@ -130,9 +143,12 @@ def _renamed(state: dict[str, Tensor], num_convs: int) -> dict[str, Tensor]:
         "mask_head.convs.": "roi_heads.mask_head.",
         "mask_head.deconv.": "roi_heads.mask_predictor.conv5_mask.",
         "mask_head.mask.": "roi_heads.mask_predictor.mask_fcn_logits.",
+        "keypoint_head.deconv.": "roi_heads.keypoint_predictor.kps_score_lowres.",
     }
     # After the convolutions torchvision's box head has a Flatten, then a Linear and a ReLU for each layer.
     prefixes |= {f"box_head.fcs.{n}.": f"roi_heads.box_head.{num_convs + 1 + 2 * n}." for n in range(8)}
+    # torchvision's keypoint convolutions have no norm, and a ReLU after each.
+    prefixes |= {f"keypoint_head.convs.{n}.0.": f"roi_heads.keypoint_head.{2 * n}." for n in range(8)}
     renamed = {}
     for name, value in state.items():
         ours = next(prefix for prefix in prefixes if name.startswith(prefix))

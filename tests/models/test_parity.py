@@ -3,20 +3,20 @@
 import pytest
 import torch
 
-from benchmarks.parity import parity_detector, parity_inputs, parity_twin
+from benchmarks.parity import parity_batch, parity_detector, parity_inputs, parity_twin
 from benchmarks.torchvision_detector import LOSS_NAMES
 from raystudy.spec.model import Norm
-from tests.models.synthetic import random_batch
 
 
 @pytest.mark.parametrize("norm", ["gn", "bn"])
 def test_losses_and_gradients_are_torchvisions(norm: Norm) -> None:
     ours = parity_detector(norm).train()
     theirs = parity_twin(ours).train()
-    batch = random_batch((3, 5), ((96, 128), (80, 96)))
+    batch = parity_batch()
     losses = ours(batch)
     expected = theirs(*parity_inputs(batch))
     assert losses["loss_mask"] > 0
+    assert losses["loss_keypoint"] > 0
     for their_name, name in LOSS_NAMES.items():
         ratio = losses[name].item() / expected[their_name].item()
         assert abs(ratio - 1) < 1e-6, f"{name}: {losses[name]} is not {expected[their_name]}"
@@ -37,7 +37,7 @@ def test_losses_and_gradients_are_torchvisions(norm: Norm) -> None:
 def test_detections_are_torchvisions(norm: Norm) -> None:
     ours = parity_detector(norm).eval()
     theirs = parity_twin(ours).eval()
-    batch = random_batch((3, 5), ((96, 128), (80, 96)))
+    batch = parity_batch()
     with torch.no_grad():
         found = ours.detect(batch)
         expected = theirs(parity_inputs(batch)[0])
@@ -47,3 +47,7 @@ def test_detections_are_torchvisions(norm: Norm) -> None:
         torch.testing.assert_close(one.boxes, other["boxes"], rtol=1e-5, atol=1e-4)
         assert torch.equal(one.labels, other["labels"])
         torch.testing.assert_close(one.masks, other["masks"][:, 0], rtol=1e-5, atol=1e-5)
+        assert one.keypoints is not None
+        torch.testing.assert_close(
+            one.keypoints[..., :2], other["keypoints"][..., :2], rtol=1e-5, atol=1e-4, check_dtype=False
+        )
