@@ -13,6 +13,7 @@ from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import tracked_runs
 from raystudy.cluster.tuner import run_plan
+from raystudy.cluster.weights import adopt_weights
 from raystudy.console import LiveView, make_console
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, make_plan
@@ -59,6 +60,8 @@ def run(
     store.write_study(study.name, record)
     tracked = tracked_runs(study.name, plan, record["levels"]) if settings.tracking or settings.tensorboard else {}
     console = make_console()
+    for init in {trial.init for trial in plan.trials.values() if trial.init.weights_file}:
+        adopt_weights(store, init)
     pending = pending_segments(store, plan, wanted)
     with LiveView(store, pending, console) if pending else nullcontext():
         records = run_plan(plan, settings, tracked, wanted)

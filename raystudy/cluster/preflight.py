@@ -1,11 +1,13 @@
 """Everything that can be refused before the first iteration, all of it at once."""
 
 import os
+from pathlib import Path
 
 from raystudy.cluster.settings import RunSettings
-from raystudy.errors import SpecError, StorageError
+from raystudy.errors import SpecError, StorageError, WeightsError
 from raystudy.spec.data import DataSpec
 from raystudy.spec.plan import Plan
+from raystudy.spec.trial import TrialSpec
 from raystudy.store import Store
 
 
@@ -53,6 +55,9 @@ def _weights_problems(plan: Plan) -> list[str]:
         if trial.init.weights_file and not os.path.isfile(trial.init.weights_file)
     }
     problems = [f"the weights file {path} does not exist; check --weights" for path in sorted(missing)]
+    brought = [trial for trial in plan.trials.values() if os.path.isfile(trial.init.weights_file)]
+    for trial in {(trial.model, trial.init.weights_file): trial for trial in brought}.values():
+        problems += _misfits(trial)
     for recipe in plan.pretrainings.values():
         if recipe.data == "imagefolder" and not os.path.isdir(recipe.data_path):
             problems.append(
@@ -61,6 +66,19 @@ def _weights_problems(plan: Plan) -> list[str]:
                 + ("; BN weights do not fit a GN network" if recipe.norm == "gn" else "")
             )
     return problems
+
+
+def _misfits(trial: TrialSpec) -> list[str]:
+    """Why a weights file does not fit the trial's backbone, by loading it into one."""
+    from raystudy.models.detector import build_detector
+    from raystudy.models.initialization import load_backbone_weights
+
+    detector = build_detector(trial.model, trial.data.num_categories, trial.evaluation)
+    try:
+        load_backbone_weights(detector, Path(trial.init.weights_file))
+    except WeightsError as error:
+        return error.problems
+    return []
 
 
 def _data_problems(data: DataSpec, needs_masks: bool) -> list[str]:

@@ -69,7 +69,7 @@ class PlanSearcher(Searcher):
         release_forks(self._store, self._plan)
         if error:
             node_id = self._issued[trial_id]
-            self.failed[node_id] = "it failed again and again; see its error below"
+            self.failed[node_id] = "it failed at every attempt"
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the storage knows."""

@@ -1,5 +1,6 @@
 """One study: Tune over its plan."""
 
+import dataclasses
 import logging
 import os
 import tempfile
@@ -92,10 +93,14 @@ def _tune(searcher: "PlanSearcher", settings: RunSettings, slots: Slots) -> dict
         ),
     )
     results = tuner.fit()
-    errors = {str(error) for error in results.errors}
-    if errors and not searcher.failed:
-        raise ClusterError("; ".join(sorted(errors)))
-    return searcher.failed
+    own = {str(r.config["node_id"]): _last_line(r.error) for r in results if r.error is not None and r.config}
+    return {**searcher.failed, **own}
+
+
+def _last_line(error: Exception) -> str:
+    """What went wrong, without the traceback, which is in the log of the node."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _driver_resources(slots: Slots) -> dict[str, float]:
@@ -185,8 +190,6 @@ def _short_temporary_folder() -> str:
 
 def _with_failure(record: TrialRecord, failed: dict[str, str], store: Store) -> TrialRecord:
     """A trial that stands still because a node of its path was given up is FAILED."""
-    import dataclasses
-
     if record.state in (TrialState.COMPLETE, TrialState.DIVERGED, TrialState.FAILED):
         return record
     reasons = [failed[ref.segment_id] for ref in record.segments if ref.segment_id in failed]

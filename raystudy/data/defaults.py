@@ -28,6 +28,9 @@ CROWDED = 50
 
 ANCHOR_LEVELS = 4
 
+TEST_BATCH = 10
+"""Pictures of one forward pass in validation, at most: theirs are larger than the embedded ones, with more in them."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataStatistics:
@@ -98,7 +101,9 @@ class DataDefaults:
             trial,
             model=model,
             input=self.input,
-            evaluation=dataclasses.replace(evaluation, detections_per_image=detections),
+            evaluation=dataclasses.replace(
+                evaluation, detections_per_image=detections, batch_size=min(evaluation.batch_size, TEST_BATCH)
+            ),
         )
 
 

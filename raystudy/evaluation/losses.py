@@ -1,7 +1,7 @@
 """Losses on the validation set: what over-fitting is read from, next to the training losses."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,7 +16,13 @@ NAMES = tuple(field.name for field in dataclasses.fields(Losses) if field.name !
 
 
 @torch.no_grad()
-def validation_losses(model: nn.Module, loader: Iterable[Batch], device: torch.device, seed: int) -> dict[str, float]:
+def validation_losses(
+    model: nn.Module,
+    loader: Iterable[Batch],
+    device: torch.device,
+    seed: int,
+    visit: Callable[[Batch], None] = lambda batch: None,
+) -> dict[str, float]:
     """Mean losses over the validation pictures that have instances, under the names of ``records.Losses``.
 
     The model samples anchors and RoIs as in training, from a generator that is seeded by (seed, picture) for every
@@ -28,26 +34,30 @@ def validation_losses(model: nn.Module, loader: Iterable[Batch], device: torch.d
         loader: this rank's share of the pictures.
         device: where the model lives.
         seed: of the sampling.
+        visit: is given every batch after its losses, on the device and with the model in evaluation mode, so that one
+            pass over the pictures serves detections as well.
 
     Returns:
         Equal on every rank; ``loss`` is the sum; nan for losses that the model does not have.
     """
     totals = torch.zeros(len(NAMES), 2, dtype=torch.float64, device=device)
     with _undisturbed(model, device):
-        for batch in loader:
+        for batch in (loaded.to(device) for loaded in loader):
             kept = _with_instances(batch)
-            if kept is None:
-                continue
-            torch.manual_seed(_batch_seed(seed, kept.image_ids))
-            losses: dict[str, Tensor] = model(kept.to(device))
-            for name, value in losses.items():
-                weight = len(kept.sizes)
-                totals[NAMES.index(name)] += torch.stack([value.to(torch.float64) * weight, value.new_full((), weight)])
+            if kept is not None:
+                torch.manual_seed(_batch_seed(seed, kept.image_ids))
+                _add(totals, model(kept), weight=len(kept.sizes))
+            visit(batch)
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(totals)
     means = {name: total / count if count else NAN for name, (total, count) in zip(NAMES, totals.tolist(), strict=True)}
     measured = [value for value, (_, count) in zip(means.values(), totals.tolist(), strict=True) if count]
     return {"loss": sum(measured) if measured else NAN, **means}
+
+
+def _add(totals: Tensor, losses: dict[str, Tensor], weight: int) -> None:
+    for name, value in losses.items():
+        totals[NAMES.index(name)] += torch.stack([value.to(torch.float64) * weight, value.new_full((), weight)])
 
 
 def _batch_seed(seed: int, image_ids: list[int]) -> int:

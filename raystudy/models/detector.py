@@ -1,6 +1,7 @@
 """The detector: backbone, pyramid, proposals, box branch and, when asked for, mask branch, each chosen on its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -55,6 +56,7 @@ class Detector(nn.Module):
 
     def __init__(self, spec: ModelSpec, num_categories: int, evaluation: EvalSpec) -> None:
         super().__init__()
+        self._seen: tuple[Batch | None, list[Tensor]] | None = None
         self.spec, self.num_categories, self.evaluation = spec, num_categories, evaluation
         norm = head_norm_factory(spec)
         self.pixels = PixelNormalizer(spec.pixels)
@@ -164,9 +166,27 @@ class Detector(nn.Module):
 
     def features(self, batch: Batch) -> list[Tensor]:
         """The pyramid's levels, finest first; without a pyramid the backbone's one map."""
+        if self._seen is not None and self._seen[0] is batch:
+            return self._seen[1]
         images = self.pixels(batch.images, batch.sizes)
         levels: list[Tensor] = self.backbone(images)
-        return levels if self.fpn is None else self.fpn(levels)
+        if self.fpn is not None:
+            levels = self.fpn(levels)
+        if self._seen is not None:
+            self._seen = (batch, levels)
+        return levels
+
+    @contextmanager
+    def sharing_features(self) -> Iterator[None]:
+        """Within it, a batch that is used for losses and for detections goes through backbone and pyramid once.
+
+        For validation: the weights must not change in between.
+        """
+        self._seen = (None, [])
+        try:
+            yield
+        finally:
+            self._seen = None
 
     def _box_losses(
         self, features: Sequence[Tensor], proposals: Proposals, truth: GroundTruth, limits: Tensor

@@ -131,7 +131,7 @@ def _demo() -> Preset:
             train_short_sides=(128,), test_short_side=128, max_side=128, aspect_grouping=False, size_divisor=32
         ),
         optimizer=OptimizerSpec(base_lr=0.04, base_lr_images=4),
-        evaluation=EvalSpec(batch_size=10),
+        evaluation=EvalSpec(batch_size=30),
         eval_interval=135,
         log_interval=45,
         workers=1,

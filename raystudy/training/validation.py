@@ -1,7 +1,5 @@
 """The validation of a state: metrics over the whole validation set and its losses, equal on every rank."""
 
-import torch
-
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import EvalLoader
 from raystudy.evaluation.evaluators import build_evaluator
@@ -34,12 +32,16 @@ class Validator:
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """Metrics and losses under the names of ``EvalRow``'s columns."""
-        rng = torch.get_rng_state()
-        with autocast(self._spec, state.device):
-            losses = validation_losses(state.model, self._loader, state.device, LOSS_SEED)
-            detected = self._detect(state)
-        torch.set_rng_state(rng)
-        gathered = collectives.gather_objects(detected)
+        self._evaluator.reset()
+        with autocast(self._spec, state.device), state.model.sharing_features():
+            losses = validation_losses(
+                state.model,
+                self._loader,
+                state.device,
+                LOSS_SEED,
+                visit=lambda batch: self._evaluator.process(batch, state.model.detect(batch)),
+            )
+        gathered = collectives.gather_objects(self._evaluator.results())
         metrics = None
         if collectives.rank() == 0:
             metrics = self._evaluator.evaluate([item for part in gathered for item in part])
@@ -49,13 +51,3 @@ class Validator:
     def matches(self) -> dict[str, Matches]:
         """The last validation's matches of detections and objects, by kind; on rank 0 only."""
         return self._evaluator.matches()
-
-    def _detect(self, state: TrainState) -> list[dict[str, object]]:
-        self._evaluator.reset()
-        was_training = state.model.training
-        state.model.eval()
-        with torch.no_grad():
-            for batch in self._loader:
-                self._evaluator.process(batch, state.model.detect(batch.to(state.device)))
-        state.model.train(was_training)
-        return self._evaluator.results()
