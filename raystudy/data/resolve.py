@@ -14,11 +14,11 @@ from raystudy.data.index_cache import open_index
 from raystudy.data.sources import Source
 from raystudy.data.split_index import SplitIndex
 from raystudy.data.staging import is_remote, stage
-from raystudy.data.textures import SHAPES
 from raystudy.data.voc import find_devkit, find_sets
 from raystudy.data.yolo import find_yaml, read_yaml
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec, ShapesSpec
+from raystudy.spec.presets import shapes_data
 
 __all__ = ["DataDefaults", "data_defaults", "resolve_data", "resolve_pair", "resolve_voc", "shapes_data"]
 
@@ -128,18 +128,6 @@ def resolve_voc(root: Path, train_sets: str = "", val_sets: str = "") -> DataSpe
     val = Source("voc", devkit, val_sets, "val", other_sets=train_sets)
     named_by = devkit.parent if devkit.name == "VOCdevkit" else devkit
     return _described("voc", train, val, named_by.name, [])
-
-
-def shapes_data(shapes: ShapesSpec) -> DataSpec:
-    """The embedded data set as the data of a trial."""
-    return DataSpec(
-        format="shapes",
-        train_checksum=shapes.checksum("train"),
-        val_checksum=shapes.checksum("val"),
-        num_categories=len(SHAPES),
-        shapes=shapes,
-        name="shapes",
-    )
 
 
 def _resolve_coco(root: Path) -> DataSpec:
