@@ -93,8 +93,6 @@ class RpnSpec:
     min_size: float = 0.0
     """Proposals with a shorter side (pixels) are dropped."""
 
-    conv_init: Literal["gaussian_0.01"] = "gaussian_0.01"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoxHeadSpec:
