@@ -7,10 +7,9 @@ A script is one function that makes a ``StudySpec`` from a ``Preset``. `python e
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
-from raystudy import commands
+from raystudy.commands import EXIT_INTERRUPTED, EXIT_USER_ERROR, data, storage, tracking, weights
+from raystudy.commands import study as study_commands
 from raystudy.errors import RaystudyError
 from raystudy.flags import StudyFunction, add_study_flags
 
@@ -34,54 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_study_commands(added)
-    _add_storage_commands(added)
-    pretrain = added.add_parser("pretrain", help="make the weights that pretrained trials start from")
-    pretrain.add_argument("--preset", default="demo", help="smoke or demo: the recipe (default %(default)s)")
-    pretrain.add_argument("--backbone", help="the preset's when not given")
-    pretrain.add_argument("--norm", default="gn", help="gn, bn or none (default %(default)s)")
-    pretrain.add_argument("--storage", help="where the weights go (default runs/PRESET)")
-    pretrain.set_defaults(function=commands.pretrain)
+    for group in (study_commands, data, storage, weights, tracking):
+        group.add(added)
     options = parser.parse_args(arguments)
     return _guarded(options.function, options)
-
-
-def _add_study_commands(added: "argparse._SubParsersAction[Any]") -> None:
-    for name, text in (("run", "run an experiment script"), ("plan", "print its plan and train nothing")):
-        command = added.add_parser(name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.add_argument("script", type=Path, help="an experiment script, such as experiments/schedule_length.py")
-        add_study_flags(command)
-        command.set_defaults(function=commands.run_script, plan_only=name == "plan")
-    inspect = added.add_parser("inspect", help="what a data set holds, what is wrong with it, which defaults fit")
-    inspect.add_argument("data", help="as --data takes it")
-    inspect.add_argument("--thorough", action="store_true", help="decode every picture instead of a sample")
-    inspect.add_argument("--sheet", type=Path, default=Path("inspect.png"), help="annotated pictures (%(default)s)")
-    inspect.set_defaults(function=commands.inspect)
-
-
-def _add_storage_commands(added: "argparse._SubParsersAction[Any]") -> None:
-    def command(name: str, text: str, function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        made: argparse.ArgumentParser = added.add_parser(name, help=text)
-        made.add_argument("storage")
-        made.add_argument("--study", help="one study; all of them when not given")
-        made.set_defaults(function=function)
-        return made
-
-    command("status", "how far the trials of a storage are", commands.status)
-    report = command("report", "write the breakdown of a storage's studies", commands.report)
-    report.add_argument("--output", type=Path, help="folder for the report; STORAGE/reports/STUDY when not given")
-    report.add_argument("--live", action="store_true", help="write it again and again while the study runs")
-    report.add_argument("--price-per-hour", type=float, help="of one device, to show money beside device time")
-    compare = added.add_parser("compare", help="put two studies side by side")
-    compare.add_argument("studies", nargs=2, metavar="STORAGE[:STUDY]")
-    compare.add_argument("--output", type=Path, default=Path("comparison"), help="folder (default %(default)s)")
-    compare.set_defaults(function=commands.compare)
-    sync = command("wandb-sync", "send Weights & Biases what it has not got", commands.wandb_sync)
-    view = command("wandb-view", "make or update the study's workspace in Weights & Biases", commands.wandb_view)
-    for made in (sync, view):
-        made.add_argument("--project", required=True, metavar="PROJECT[/ENTITY]")
-    gc = command("gc", "free what no study of a storage needs", commands.gc)
-    gc.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
 
 
 def experiment(study: StudyFunction, arguments: Sequence[str] | None = None) -> None:
@@ -93,7 +48,7 @@ def experiment(study: StudyFunction, arguments: Sequence[str] | None = None) -> 
     add_study_flags(parser)
     options = parser.parse_args(arguments)
     options.plan_only = options.plan
-    sys.exit(_guarded(lambda given: commands.run_study(study, given), options))
+    sys.exit(_guarded(lambda given: study_commands.run_study(study, given), options))
 
 
 def _guarded(function: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
@@ -102,6 +57,6 @@ def _guarded(function: Callable[[argparse.Namespace], int], options: argparse.Na
         return function(options)
     except RaystudyError as error:
         print(f"raystudy: {error}", file=sys.stderr)
-        return commands.EXIT_USER_ERROR
+        return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        return commands.EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
