@@ -47,8 +47,7 @@ def experiment(study: StudyFunction, arguments: Sequence[str] | None = None) -> 
     )
     add_study_flags(parser)
     options = parser.parse_args(arguments)
-    options.plan_only = options.plan
-    sys.exit(_guarded(lambda given: study_commands.run_study(study, given), options))
+    sys.exit(_guarded(lambda given: study_commands.run_script(study, given), options))
 
 
 def _guarded(function: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:

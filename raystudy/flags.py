@@ -11,16 +11,18 @@ from typing import Literal
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracking import TrackingSettings
 from raystudy.errors import SpecError
-from raystudy.spec.presets import Preset, init_axis, load_preset, norm_axis
+from raystudy.spec.presets import Preset, init_axis, load_preset, norm_axis, schedule_axis, seed_axis
 from raystudy.spec.study import StudySpec, with_workers
 
 StudyFunction = Callable[[Preset], StudySpec]
+
+DEFAULT_PRESET = "demo"
 
 
 def add_study_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that every experiment takes."""
     what = parser.add_argument_group("what to train")
-    what.add_argument("--preset", default="demo", help="smoke, demo or paper (default %(default)s)")
+    what.add_argument("--preset", help="smoke, demo or paper (default demo)")
     what.add_argument("--data", help="a folder in COCO format; the embedded shapes when not given")
     what.add_argument("--schedules", type=_floats, help="multiples of the unit, such as 1,2,4")
     what.add_argument("--unit", type=int, help="iterations of 1x; the preset's when not given")
@@ -51,14 +53,32 @@ def build_study(function: StudyFunction, options: argparse.Namespace) -> StudySp
     Raises:
         RaystudyError: what was asked cannot be; all problems at once.
     """
-    preset = load_preset(options.preset)
+    preset = load_preset(options.preset or DEFAULT_PRESET)
     if options.unit is not None:
         preset = dataclasses.replace(preset, unit=options.unit)
     if options.data is not None:
         preset = _on_data(preset, options.data)
     study = function(preset)
-    axes = [preset.schedule_axis(options.schedules)] if options.schedules else []
-    axes += [preset.seed_axis(options.seeds)] if options.seeds else []
+    return overridden(
+        dataclasses.replace(study, preset=preset.name, unit=preset.unit, pretraining=preset.pretraining), options
+    )
+
+
+def check_flags_of_file(options: argparse.Namespace) -> None:
+    """A study file has its scale and data in it; flags that a script would build them from cannot count.
+
+    Raises:
+        SpecError: such a flag was given.
+    """
+    given = [f"--{name}" for name in ("preset", "unit", "data") if getattr(options, name) is not None]
+    if given:
+        raise SpecError(f"{', '.join(given)} cannot change a study file: edit it, or give the script that made it")
+
+
+def overridden(study: StudySpec, options: argparse.Namespace) -> StudySpec:
+    """``study`` with what the command line says of its axes and of every trial."""
+    axes = [schedule_axis(options.schedules, study.unit, study.base.schedule)] if options.schedules else []
+    axes += [seed_axis(options.seeds)] if options.seeds else []
     axes += [init_axis(options.inits)] if options.inits else []
     axes += [norm_axis(options.norm)] if options.norm else []
     for axis in axes:
@@ -71,18 +91,18 @@ def build_study(function: StudyFunction, options: argparse.Namespace) -> StudySp
         study = _with_weights(study, options.weights)
     if options.crossover is not None:
         study = dataclasses.replace(study, crossover_delta=options.crossover)
-    return dataclasses.replace(study, preset=preset.name, unit=preset.unit, pretraining=preset.pretraining)
+    return study
 
 
 def build_settings(study: StudySpec, options: argparse.Namespace) -> RunSettings:
     """Where and with what the study runs."""
-    storage = str(Path(options.storage or f"runs/{options.preset}").expanduser().absolute())
+    storage = str(Path(options.storage or f"runs/{study.preset}").expanduser().absolute())
     return RunSettings(
         storage=storage,
         study=study.name,
         threads=options.threads,
         device=options.device or default_device(),
-        loader_processes=options.loader_processes if options.loader_processes is not None else _loaders(options),
+        loader_processes=options.loader_processes if options.loader_processes is not None else _loaders(study),
         tracking=_tracking(options, storage),
         tensorboard=options.tensorboard,
     )
@@ -102,9 +122,9 @@ def _tracking(options: argparse.Namespace, storage: str) -> TrackingSettings | N
     return TrackingSettings.parse(options.wandb, offline=options.wandb_offline, folder=storage)
 
 
-def _loaders(options: argparse.Namespace) -> int:
+def _loaders(study: StudySpec) -> int:
     """Small pictures live in memory and need no process; COCO's are decoded by four a worker."""
-    return 4 if options.preset == "paper" else 0
+    return 4 if study.preset == "paper" else 0
 
 
 def _on_data(preset: Preset, source: str) -> Preset:

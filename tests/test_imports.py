@@ -22,7 +22,10 @@ MAY_IMPORT = {
     "api": BASE | MIDDLE | {"training", "cluster", "console", "api"},
     "crossover": BASE | {"cluster", "analysis", "console", "api", "crossover"},
     "flags": BASE | MIDDLE | {"cluster", "api", "flags"},
-    "commands": BASE | MIDDLE | {"cluster", "analysis", "console", "api", "crossover", "flags", "commands"},
+    "study_file": BASE | {"study_file"},
+    "commands": BASE
+    | MIDDLE
+    | {"training", "cluster", "analysis", "console", "api", "crossover", "flags", "study_file", "commands"},
     "cli": BASE
     | MIDDLE
     | {"training", "cluster", "analysis", "console", "api", "crossover", "flags", "commands", "cli"},

@@ -1,4 +1,4 @@
-"""`raystudy run` and `raystudy plan`, which experiment scripts call too."""
+"""`raystudy run` and `raystudy plan`, and what experiment scripts do."""
 
 import argparse
 import importlib.util
@@ -12,33 +12,62 @@ from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
 from raystudy.commands.storage import print_report
 from raystudy.console import make_console
 from raystudy.errors import SpecError
-from raystudy.flags import StudyFunction, add_study_flags, build_settings, build_study
+from raystudy.flags import (
+    StudyFunction,
+    add_study_flags,
+    build_settings,
+    build_study,
+    check_flags_of_file,
+    overridden,
+)
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.study import StudySpec
 from raystudy.store import Store
+from raystudy.study_file import SUFFIXES, read_study, write_study
 
 if TYPE_CHECKING:
     from raystudy.api import Outcome
 
 
 def add(added: "argparse._SubParsersAction[Any]") -> None:
-    """The commands on experiment scripts."""
-    for name, text in (("run", "run an experiment script"), ("plan", "print its plan and train nothing")):
-        command = added.add_parser(name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.add_argument("script", type=Path, help="an experiment script, such as experiments/schedule_length.py")
+    """The commands on experiment scripts and study files."""
+    run = added.add_parser("run", help="run an experiment script or a study file")
+    plan = added.add_parser("plan", help="print what it would train, and train nothing")
+    for command in (run, plan):
+        command.add_argument("source", type=Path, help="such as experiments/schedule_length.py, or a .yaml or .json")
         add_study_flags(command)
-        command.set_defaults(function=run_script, plan_only=name == "plan")
+    run.set_defaults(function=run_source)
+    plan.add_argument("--save", type=Path, metavar="FILE", help="write the study as a .yaml or .json that `run` takes")
+    plan.set_defaults(function=plan_source)
 
 
-def run_study(function: StudyFunction, options: argparse.Namespace) -> int:
+def run_script(function: StudyFunction, options: argparse.Namespace) -> int:
+    """What an experiment script does with its flags; the exit status."""
+    return run_study(build_study(function, options), options)
+
+
+def run_source(options: argparse.Namespace) -> int:
+    """`raystudy run`."""
+    return run_study(_study_of(options), options)
+
+
+def plan_source(options: argparse.Namespace) -> int:
+    """`raystudy plan`."""
+    study = _study_of(options, check_trials=options.save is None)
+    _print_plan(study, options)
+    if options.save is not None:
+        write_study(options.save, study)
+        make_console().print(f"Study: {options.save}", soft_wrap=True, highlight=False)
+    return EXIT_OK
+
+
+def run_study(study: StudySpec, options: argparse.Namespace) -> int:
     """Plan, run and report a study; the exit status."""
-    from raystudy.console import plan_table, trials_table
+    from raystudy.console import trials_table
 
     console = make_console()
-    study = build_study(function, options)
-    plan = make_plan(study.trials(), share=not options.no_share)
-    console.print(plan_table(plan, _slots_here(plan, options), _largest_checkpoint(plan)))
-    if options.plan_only or options.plan:
+    _print_plan(study, options)
+    if options.plan:
         return EXIT_OK
     from raystudy.api import run
 
@@ -60,16 +89,28 @@ def run_study(function: StudyFunction, options: argparse.Namespace) -> int:
     return EXIT_OK if outcome.is_complete else EXIT_FAILED_TRIALS
 
 
-def run_script(options: argparse.Namespace) -> int:
-    return run_study(load_script(options.script), options)
+def _print_plan(study: StudySpec, options: argparse.Namespace) -> None:
+    from raystudy.console import plan_table
+
+    plan = make_plan(study.trials(), share=not options.no_share)
+    make_console().print(plan_table(plan, _slots_here(plan, options), _largest_checkpoint(plan)))
 
 
-def load_script(path: Path) -> StudyFunction:
+def _study_of(options: argparse.Namespace, *, check_trials: bool = True) -> StudySpec:
+    """The study of a script or of a file, with the flags on top."""
+    path: Path = options.source
+    if path.suffix in SUFFIXES:
+        check_flags_of_file(options)
+        return overridden(read_study(path, check_trials=check_trials), options)
+    return build_study(_load_script(path), options)
+
+
+def _load_script(path: Path) -> StudyFunction:
     if not path.is_file():
         raise SpecError(f"there is no script {path}; see experiments/README.md for those that there are")
     specification = importlib.util.spec_from_file_location(path.stem, path)
     if specification is None or specification.loader is None:
-        raise SpecError(f"{path} is no Python file; give an experiment script such as experiments/schedule_length.py")
+        raise SpecError(f"{path} is neither a Python script nor a study file ({', '.join(SUFFIXES)})")
     module = importlib.util.module_from_spec(specification)
     sys.modules[path.stem] = module
     specification.loader.exec_module(module)

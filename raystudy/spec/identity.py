@@ -34,6 +34,21 @@ def to_dict(spec: Any) -> Any:
     return spec
 
 
+def compact_dict(spec: Any) -> Any:
+    """As ``to_dict``, without the fields that stand at their default: what a person writes and reads of a spec."""
+    if dataclasses.is_dataclass(spec) and not isinstance(spec, type):
+        return {
+            field.name: compact_dict(getattr(spec, field.name))
+            for field in dataclasses.fields(spec)
+            if not _stands_at_default(field, getattr(spec, field.name))
+        }
+    if isinstance(spec, tuple | list):
+        return [compact_dict(item) for item in spec]
+    if isinstance(spec, Mapping):
+        return {str(key): compact_dict(value) for key, value in spec.items()}
+    return spec
+
+
 def from_dict(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     """The inverse of ``to_dict``.
 
@@ -64,6 +79,13 @@ def digest(content: Any, length: int = 8) -> str:
     """The first ``length`` hex digits of the SHA-256 of ``content`` as canonical JSON."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def _stands_at_default(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    """In every part, location included."""
+    if field.default is not dataclasses.MISSING:
+        return bool(value == field.default)
+    return field.default_factory is not dataclasses.MISSING and bool(value == field.default_factory())
 
 
 def _is_default(field: "dataclasses.Field[Any]", value: Any) -> bool:

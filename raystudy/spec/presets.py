@@ -35,23 +35,36 @@ class Preset:
 
     def schedule(self, k: float) -> ScheduleSpec:
         """The *kx* schedule at this scale."""
-        warmup = self.base.schedule
-        return ScheduleSpec.from_units(
-            k, self.unit, warmup_iterations=warmup.warmup_iterations, warmup_factor=warmup.warmup_factor
-        )
+        return _scaled_schedule(k, self.unit, self.base.schedule)
 
     def schedule_axis(self, multiples: tuple[float, ...] = ()) -> Axis:
         """Schedules as an axis; the preset's own when none are named."""
-        return Axis(
-            name="schedule",
-            levels=tuple(
-                Level(name=f"{k:g}x", overrides={"schedule": self.schedule(k)}) for k in multiples or self.schedules
-            ),
-        )
+        return schedule_axis(multiples or self.schedules, self.unit, self.base.schedule)
 
     def seed_axis(self, seeds: tuple[int, ...] = ()) -> Axis:
         """Seeds as an axis; the preset's own when none are named."""
-        return Axis(name="seed", levels=tuple(Level(name=str(s), overrides={"seed": s}) for s in seeds or self.seeds))
+        return seed_axis(seeds or self.seeds)
+
+
+def schedule_axis(multiples: tuple[float, ...], unit: int, warmup: ScheduleSpec) -> Axis:
+    """Schedules of so many units of ``unit`` iterations, all with the warm-up of one."""
+    return Axis(
+        name="schedule",
+        levels=tuple(
+            Level(name=f"{k:g}x", overrides={"schedule": _scaled_schedule(k, unit, warmup)}) for k in multiples
+        ),
+    )
+
+
+def _scaled_schedule(k: float, unit: int, warmup: ScheduleSpec) -> ScheduleSpec:
+    return ScheduleSpec.from_units(
+        k, unit, warmup_iterations=warmup.warmup_iterations, warmup_factor=warmup.warmup_factor
+    )
+
+
+def seed_axis(seeds: tuple[int, ...]) -> Axis:
+    """Seeds, which draw the initial weights, the order of pictures and every sample."""
+    return Axis(name="seed", levels=tuple(Level(name=str(seed), overrides={"seed": seed}) for seed in seeds))
 
 
 def init_axis(inits: tuple[str, ...] = ("random", "pretrained")) -> Axis:
