@@ -31,6 +31,7 @@ class SegmentStore:
     attempts/<n>.json           one a process that has worked on it; only the newest may commit
     checkpoints/<iteration>/    state and all rows of the segment so far; whole or not there
     matches/<iteration>/        what the final evaluation of a trial matched
+    examples/<iteration>/       a few validation pictures and what it found in them (raystudy.evaluation.examples)
     rows.arrow, result.json     at the end, result.json last
     log.jsonl                   what happened, one event a line
     progress.json               a view for people; never read back as truth
@@ -101,6 +102,19 @@ class SegmentStore:
 
         final = self.path / "matches" / str(iteration)
         atomic.publish_folder(final, fill, allowed=lambda: self.check_fence(attempt))
+
+    def keep_examples(self, attempt: int, iteration: int, examples: SavesItself) -> None:
+        """Keep a few pictures with what a trial's final evaluation found in them as ``examples/<iteration>/``."""
+        final = self.path / "examples" / str(iteration)
+        atomic.publish_folder(final, examples.save, allowed=lambda: self.check_fence(attempt))
+
+    def examples(self, iteration: int) -> tuple[Path, dict[str, Any]] | None:
+        """The folder of the pictures and the content of its ``examples.json``; None when there is none."""
+        folder = self.path / "examples" / str(iteration)
+        if not (folder / "examples.json").is_file():
+            return None
+        content: dict[str, Any] = atomic.read_json(folder / "examples.json")
+        return folder, content
 
     def load(self, iteration: int) -> Path:
         """The folder of a checkpoint, its checksums verified; raises ``CorruptCheckpointError``."""

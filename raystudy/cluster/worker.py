@@ -19,6 +19,7 @@ from raystudy.cluster.weights import WEIGHTS_FILE
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import TrainLoader, open_split
 from raystudy.errors import DivergedError, TrainingError
+from raystudy.evaluation.examples import Examples
 from raystudy.evaluation.matches import Matches
 from raystudy.records import EvalRow, Row, TrialState, read_rows
 from raystudy.segment_store import SegmentStore
@@ -97,10 +98,14 @@ class _Commits:
     def __exit__(self, *_: object) -> None:
         self._writer.shutdown(wait=True)
 
-    def commit(self, state: TrainState, matches: Mapping[str, Matches]) -> None:
+    def commit(self, state: TrainState, validate: Validator) -> None:
         """Make everything up to the state's iteration final; returns before that is done."""
         self._wait()
-        self._writing = self._writer.submit(self._write, state.snapshot(), state.iteration, list(state.rows), matches)
+        is_end = state.iteration in self._segment.ends
+        matches, examples = validate.matches(), validate.examples() if is_end else None
+        self._writing = self._writer.submit(
+            self._write, state.snapshot(), state.iteration, list(state.rows), matches, examples
+        )
 
     def finish(self, state: TrainState, outcome: TrialState, error: str) -> None:
         """Keep how the segment ended."""
@@ -128,11 +133,18 @@ class _Commits:
         self._kept.write_progress(_progress(row, self._segment))
 
     def _write(
-        self, snapshot: Snapshot, iteration: int, rows: Sequence[Row], matches: Mapping[str, Matches]
+        self,
+        snapshot: Snapshot,
+        iteration: int,
+        rows: Sequence[Row],
+        matches: Mapping[str, Matches],
+        examples: Examples | None,
     ) -> list[Row]:
+        """``examples`` are there at the end of a trial; its matches are kept then, too."""
         own = self._own(rows)
-        if iteration in self._segment.ends:
+        if examples is not None:
             self._kept.keep_matches(self._attempt, iteration, matches)
+            self._kept.keep_examples(self._attempt, iteration, examples)
         self._kept.commit(self._attempt, iteration, snapshot.save, own)
         self._kept.prune(keep=self._segment.forks)
         return own
@@ -188,7 +200,7 @@ def _train(state: TrainState, segment: Segment, settings: RunSettings, commits: 
     for row in train(state, segment, loader.batches(state.iteration, segment.end), validate):
         if rank == 0:
             if isinstance(row, EvalRow) and row.iteration > segment.start:
-                commits.commit(state, validate.matches())
+                commits.commit(state, validate)
             commits.progress(row)
         if isinstance(row, EvalRow):
             run.report(_progress(row, segment))

@@ -2,7 +2,9 @@
 
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import EvalLoader
+from raystudy.evaluation.coco import Result
 from raystudy.evaluation.evaluators import build_evaluator
+from raystudy.evaluation.examples import Examples, collect_examples, example_indices
 from raystudy.evaluation.losses import validation_losses
 from raystudy.evaluation.matches import Matches
 from raystudy.spec.trial import TrialSpec
@@ -18,7 +20,9 @@ class Validator:
     """Validates states of one trial; keeps what does not change between two validations."""
 
     def __init__(self, dataset: CocoDataset, spec: TrialSpec) -> None:
-        self._spec = spec
+        self._spec, self._dataset = spec, dataset
+        self._examples = example_indices(dataset.instance_counts)
+        self._example_results: list[Result] = []
         self._num_images = len(dataset)
         self._loader = EvalLoader(dataset, spec, collectives.rank(), collectives.world_size())
         self._evaluator = build_evaluator(
@@ -44,10 +48,17 @@ class Validator:
         gathered = collectives.gather_objects(self._evaluator.results())
         metrics = None
         if collectives.rank() == 0:
-            metrics = self._evaluator.evaluate([item for part in gathered for item in part])
+            results = [item for part in gathered for item in part]
+            metrics = self._evaluator.evaluate(results)
+            shown = {self._dataset.image_ids[index] for index in self._examples}
+            self._example_results = [result for result in results if result["image_id"] in shown]
         found: dict[str, float] = collectives.broadcast_object(metrics)
         return {**losses, **found, "num_images": self._num_images}
 
     def matches(self) -> dict[str, Matches]:
         """The last validation's matches of detections and objects, by kind; on rank 0 only."""
         return self._evaluator.matches()
+
+    def examples(self) -> Examples:
+        """A few pictures with what the last validation found in them; on rank 0 only."""
+        return collect_examples(self._dataset, self._examples, self._example_results)

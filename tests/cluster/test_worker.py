@@ -92,6 +92,18 @@ def test_a_killed_segment_goes_on_and_ends_with_the_same_bits(naive: tuple[Plan,
     assert results(_rows(plan, TRIALS[1], given)) == results(_rows(naive[0], TRIALS[1], naive[1]))
 
 
+def test_the_end_of_a_trial_keeps_the_same_pictures_for_every_trial(naive: tuple[Plan, RunSettings]) -> None:
+    plan, given = naive
+    store = Store.open(given.storage)
+    found = [store.segment(segment.segment_id).examples(segment.end) for segment in plan.segments]
+    kept = [one for one in found if one is not None]
+    assert len(kept) == len(TRIALS)
+    assert len({tuple(picture["image_id"] for picture in content["pictures"]) for _, content in kept}) == 1
+    for folder, content in kept:
+        assert all((folder / picture["file"]).is_file() and picture["objects"] for picture in content["pictures"])
+    assert store.segment(plan.segments[1].segment_id).examples(6) is None  # no trial ends there
+
+
 def test_a_finished_segment_reports_its_last_row_and_trains_nothing(naive: tuple[Plan, RunSettings]) -> None:
     plan, given = naive
     run = FakeRun()
