@@ -57,7 +57,9 @@ def build_study(function: StudyFunction, options: argparse.Namespace) -> StudySp
     if options.unit is not None:
         preset = dataclasses.replace(preset, unit=options.unit)
     if options.data is not None:
-        preset = _on_data(preset, options.data)
+        # A study of keypoints is known by what it makes of the preset, and reads other annotations of the same folder.
+        has_keypoints = function(preset).base.model.keypoint_head is not None
+        preset = _on_data(preset, options.data, has_keypoints)
     study = function(preset)
     return overridden(
         dataclasses.replace(study, preset=preset.name, unit=preset.unit, pretraining=preset.pretraining), options
@@ -127,11 +129,11 @@ def _loaders(study: StudySpec) -> int:
     return 4 if study.preset == "paper" else 0
 
 
-def _on_data(preset: Preset, source: str) -> Preset:
+def _on_data(preset: Preset, source: str, has_keypoints: bool) -> Preset:
     """The preset on a user's data; the recipe of ``paper`` stays, smaller presets take what the data asks for."""
     from raystudy.data.resolve import data_defaults, resolve_data
 
-    data = resolve_data(source)
+    data = resolve_data(source, with_keypoints=has_keypoints)
     base = dataclasses.replace(preset.base, data=data)
     if preset.name != "paper":
         base = data_defaults(data).applied_to(base)

@@ -19,8 +19,10 @@ def preflight(plan: Plan, settings: RunSettings) -> None:
     """
     problems = _storage_problems(settings) + _resource_problems(plan, settings) + _weights_problems(plan)
     problems += settings.tracking.problems() if settings.tracking is not None else []
-    for data, needs_masks in dict.fromkeys((t.data, t.model.mask_head is not None) for t in plan.trials.values()):
-        problems += [problem for problem in _data_problems(data, needs_masks) if problem not in problems]
+    asked = dict.fromkeys((t.data, t.model.mask_head is not None, _num_keypoints(t)) for t in plan.trials.values())
+    for data, needs_masks, num_keypoints in asked:
+        found = _data_problems(data, needs_masks, num_keypoints)
+        problems += [problem for problem in found if problem not in problems]
     if problems:
         raise SpecError(problems)
 
@@ -81,12 +83,16 @@ def _misfits(trial: TrialSpec) -> list[str]:
     return []
 
 
-def _data_problems(data: DataSpec, needs_masks: bool) -> list[str]:
-    """Reads every annotation of both splits and a sample of the pictures; shapes are ours and need no check."""
-    if data.format == "shapes":
+def _num_keypoints(trial: TrialSpec) -> int:
+    return trial.model.keypoint_head.num_keypoints if trial.model.keypoint_head is not None else 0
+
+
+def _data_problems(data: DataSpec, needs_masks: bool, num_keypoints: int) -> list[str]:
+    """Reads every annotation of both splits and a sample of the pictures; shapes are ours and need no such check."""
+    if data.format == "shapes" and not num_keypoints:
         return []
-    if not data.train_annotations:
+    if data.format != "shapes" and not data.train_annotations:
         return ["this preset has no data of its own: give a folder with --data FOLDER"]
     from raystudy.data import preflight as data_preflight
 
-    return data_preflight.preflight(data, needs_masks=needs_masks)
+    return data_preflight.preflight(data, needs_masks=needs_masks, num_keypoints=num_keypoints)

@@ -16,16 +16,19 @@ SAMPLED_PICTURES = 32
 """Pictures of a split that are decoded unless all are asked for."""
 
 
-def preflight(data: DataSpec, *, needs_masks: bool = False, thorough: bool = False) -> list[str]:
+def preflight(
+    data: DataSpec, *, needs_masks: bool = False, num_keypoints: int = 0, thorough: bool = False
+) -> list[str]:
     """Everything that would stop a trial on this data; empty when nothing would.
 
     Args:
         data: both splits are checked; the embedded shapes only for their subset.
         needs_masks: the model has a mask head.
+        num_keypoints: of the model's keypoint head; 0 without one.
         thorough: decode every picture instead of a sample.
     """
     if data.problems() or data.format == "shapes":
-        return data.problems() or _subset_problems(data)
+        return data.problems() or _shapes_problems(data, num_keypoints)
     problems: list[str] = []
     opened: list[CocoDataset] = []
     for split in SPLITS:
@@ -35,7 +38,7 @@ def preflight(data: DataSpec, *, needs_masks: bool = False, thorough: bool = Fal
             problems += _folder_problems(split_source(data, split).images_dir) + e.problems
             continue
         opened.append(dataset)
-        problems += picture_problems(dataset, thorough) + _suitability_problems(dataset, data, needs_masks)
+        problems += picture_problems(dataset, thorough) + _suitability_problems(dataset, needs_masks, num_keypoints)
     if len(opened) == 2:
         problems += _category_problems(*opened) or _subset_problems(data)
     return list(dict.fromkeys(problems))
@@ -106,13 +109,30 @@ def _listing(folder: Path) -> set[str]:
     return {entry.name for entry in os.scandir(folder) if entry.is_file()} if folder.is_dir() else set()
 
 
-def _suitability_problems(dataset: CocoDataset, data: DataSpec, needs_masks: bool) -> list[str]:
+def _shapes_problems(data: DataSpec, num_keypoints: int) -> list[str]:
+    if num_keypoints and num_keypoints != data.num_keypoints:
+        own = f"{data.num_keypoints} keypoints" if data.num_keypoints else "no keypoints"
+        return [f"these shapes have {own}, but the keypoint head {num_keypoints}; set data.shapes.has_keypoints"]
+    return _subset_problems(data)
+
+
+def _suitability_problems(dataset: CocoDataset, needs_masks: bool, num_keypoints: int) -> list[str]:
     problems = []
     if not dataset.instance_counts.any():
         problems.append(f"{dataset.annotations} has no instances; nothing can be learned or measured")
     elif needs_masks and not dataset.has_masks:
         problems.append(
             f"{dataset.annotations} has no segmentations, which the mask head needs; train without a mask head"
+        )
+    if num_keypoints and not dataset.num_keypoints:
+        problems.append(
+            f"{dataset.annotations} has no keypoints, which the keypoint head needs; give data with "
+            "person_keypoints_*.json, or train without a keypoint head"
+        )
+    elif num_keypoints and num_keypoints != dataset.num_keypoints:
+        problems.append(
+            f"{dataset.annotations} has {dataset.num_keypoints} keypoints, but the keypoint head {num_keypoints}; "
+            "set model.keypoint_head.num_keypoints to the data's"
         )
     return problems
 

@@ -34,7 +34,7 @@ LOOKED_FOR = 20
 FORMATS = ("coco", "voc", "yolo")
 
 
-def resolve_data(source: str) -> DataSpec:
+def resolve_data(source: str, with_keypoints: bool = False) -> DataSpec:
     """The data that ``source`` names.
 
     Args:
@@ -43,6 +43,7 @@ def resolve_data(source: str) -> DataSpec:
             ``train/`` and ``val/``, or ``train2017/`` and ``val2017/``; or a VOCdevkit, or a folder that holds one;
             or a YOLO folder with data.yaml, or such a file; or the address of such a folder in an object store
             (``s3://…``, ``gs://…``). ``voc:``, ``coco:`` or ``yolo:`` before a path or an address chooses.
+        with_keypoints: take COCO's ``person_keypoints_*.json`` where they lie beside the instances.
 
     Raises:
         DataError: everything that is wrong.
@@ -52,11 +53,11 @@ def resolve_data(source: str) -> DataSpec:
     prefix, _, rest = source.partition(":")
     wanted, place = (prefix, rest) if prefix in FORMATS else ("", source)
     if is_remote(place):
-        return _resolve_remote(place.rstrip("/"), wanted)
-    return _resolve_folder(Path(place).expanduser().resolve(), wanted)
+        return _resolve_remote(place.rstrip("/"), wanted, with_keypoints)
+    return _resolve_folder(Path(place).expanduser().resolve(), wanted, with_keypoints)
 
 
-def _resolve_folder(root: Path, wanted: str) -> DataSpec:
+def _resolve_folder(root: Path, wanted: str, with_keypoints: bool) -> DataSpec:
     described = find_yaml(root)
     if not root.is_dir() and described is None:
         raise DataError(f"data {str(root)!r} is neither a folder nor a data.yaml nor 'shapes', the embedded data set")
@@ -66,13 +67,13 @@ def _resolve_folder(root: Path, wanted: str) -> DataSpec:
         raise DataError(f"{root} has no data.yaml")
     if described is not None and (wanted == "yolo" or not (wanted or _has_coco(root))):
         return _resolve_yolo(described)
-    return _resolve_coco(root)
+    return _resolve_coco(root, with_keypoints)
 
 
-def _resolve_remote(address: str, wanted: str) -> DataSpec:
+def _resolve_remote(address: str, wanted: str, with_keypoints: bool) -> DataSpec:
     """What lies in an object store; its paths are relative to the copy, which every machine has elsewhere."""
     staged = stage(address)
-    found = _resolve_folder(staged.folder, wanted)
+    found = _resolve_folder(staged.folder, wanted, with_keypoints)
     return dataclasses.replace(
         found,
         remote=address,
@@ -130,9 +131,10 @@ def resolve_voc(root: Path, train_sets: str = "", val_sets: str = "") -> DataSpe
     return _described("voc", train, val, named_by.name, [])
 
 
-def _resolve_coco(root: Path) -> DataSpec:
+def _resolve_coco(root: Path, with_keypoints: bool) -> DataSpec:
     problems: list[str] = []
-    train, val = _find_coco(root, "train", problems), _find_coco(root, "val", problems)
+    train = _find_coco(root, "train", with_keypoints, problems)
+    val = _find_coco(root, "val", with_keypoints, problems)
     if train is None or val is None:
         raise DataError(problems)
     return _described("coco", train, val, root.name, problems)
@@ -162,6 +164,7 @@ def _described(
         train_checksum=train.checksum,
         val_checksum=val.checksum,
         num_categories=len(index.categories),
+        num_keypoints=index.annotations.keypoints.shape[1],
         name=name,
     )
 
@@ -179,14 +182,17 @@ def _has_coco(root: Path) -> bool:
     return all(any(path.is_file() for path in _coco_candidates(root, split)) for split in SPLIT_NAMES)
 
 
-def _coco_candidates(root: Path, split: str) -> list[Path]:
-    names = SPLIT_NAMES[split]
-    found = [folder / f"instances_{name}.json" for folder in (root, root / "annotations") for name in names]
+def _coco_candidates(root: Path, split: str, with_keypoints: bool = False) -> list[Path]:
+    names, kinds = SPLIT_NAMES[split], ("person_keypoints", "instances") if with_keypoints else ("instances",)
+    folders = (root, root / "annotations")
+    found = [folder / f"{kind}_{name}.json" for kind in kinds for folder in folders for name in names]
     return found + [root / name / "_annotations.coco.json" for name in names]
 
 
-def _find_coco(root: Path, split: Literal["train", "val"], problems: list[str]) -> Source | None:
-    names, candidates = SPLIT_NAMES[split], _coco_candidates(root, split)
+def _find_coco(
+    root: Path, split: Literal["train", "val"], with_keypoints: bool, problems: list[str]
+) -> Source | None:
+    names, candidates = SPLIT_NAMES[split], _coco_candidates(root, split, with_keypoints)
     annotations = next((path for path in candidates if path.is_file()), None)
     if annotations is None:
         looked = ", ".join(str(candidate.relative_to(root)) for candidate in candidates)

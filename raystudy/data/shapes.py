@@ -35,7 +35,7 @@ from raystudy.data.textures import (
     finish,
     inside,
 )
-from raystudy.spec.data import ShapesSpec
+from raystudy.spec.data import SHAPES_KEYPOINTS, ShapesSpec
 from raystudy.spec.identity import digest
 
 Split = Literal["train", "val"]
@@ -142,8 +142,12 @@ def _write_split(spec: ShapesSpec, split: Split, num: int, folder: Path) -> None
         Image.fromarray(picture).save(folder / split / file_name, compress_level=1)
         side = spec.image_size
         images.append({"id": index + 1, "file_name": file_name, "width": side, "height": side})
-        annotations += [_annotation(index + 1, len(annotations) + n, o) for n, o in enumerate(objects, 1)]
-    categories = [{"id": n, "name": name, "supercategory": "shape"} for n, name in enumerate(SHAPES, 1)]
+        for drawn in objects:
+            annotations.append(_annotation(index + 1, len(annotations) + 1, drawn))
+            if spec.has_keypoints:
+                annotations[-1] |= {"keypoints": _outermost(drawn.mask), "num_keypoints": len(SHAPES_KEYPOINTS)}
+    named = {"keypoints": list(SHAPES_KEYPOINTS), "skeleton": []} if spec.has_keypoints else {}
+    categories = [{"id": n, "name": name, "supercategory": "shape", **named} for n, name in enumerate(SHAPES, 1)]
     content = {
         "info": {"description": "raystudy shapes", "checksum": spec.checksum(split), "textures": list(TEXTURES)},
         "licenses": [],
@@ -167,6 +171,22 @@ def _annotation(image_id: int, annotation_id: int, drawn: SceneObject) -> dict[s
         "iscrowd": 0,
         "segmentation": to_segmentation(drawn.mask),
     }
+
+
+def _outermost(mask: NDArray[np.bool_]) -> list[float]:
+    """x, y and visibility of the points that ``SHAPES_KEYPOINTS`` names, at pixels' centres.
+
+    Of several that lie equally far out, the one in the middle.
+    """
+    rows, columns = np.nonzero(mask)
+    found: list[float] = []
+    for along, across, end in ((columns, rows, min), (rows, columns, min), (columns, rows, max), (rows, columns, max)):
+        place = end(along.tolist())
+        tied = np.sort(across[along == place])
+        middle = int(tied[len(tied) // 2])
+        x, y = (place, middle) if along is columns else (middle, place)
+        found += [x + 0.5, y + 0.5, 2]
+    return found
 
 
 @contextmanager

@@ -9,6 +9,10 @@ SHAPES_VERSION = 1
 """Raised when the renderer changes what it draws, so that older results keep their identity."""
 
 
+SHAPES_KEYPOINTS = ("left", "top", "right", "bottom")
+"""Keypoints of a shape: its outermost visible points, whatever its rotation; a mirror swaps left and right."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShapesSpec:
     """The embedded, procedural data set: six shapes to detect, filled with six textures to pre-train on."""
@@ -18,6 +22,8 @@ class ShapesSpec:
     image_size: int = 128
     seed: int = 0
     version: int = SHAPES_VERSION
+    has_keypoints: bool = False
+    """Whether annotations have the outermost points of each object, ``SHAPES_KEYPOINTS``."""
 
     def checksum(self, split: str) -> str:
         """Identity of one split: what is drawn is a function of it. ``split`` is ``train`` or ``val``."""
@@ -47,6 +53,9 @@ class DataSpec:
     val_checksum: str = ""
     num_categories: int = 80
     """Categories that are learned and evaluated. Fewer than the data has keeps the first of ``subset_seed``'s order."""
+
+    num_keypoints: int = located(0)
+    """Keypoints of an instance, 0 without: what the annotations have, which their checksums stand for."""
 
     shapes: ShapesSpec | None = located(None)
     """Generator parameters when ``format`` is ``shapes``; the checksums stand for them."""

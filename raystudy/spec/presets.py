@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from raystudy.errors import SpecError
-from raystudy.spec.data import DataSpec, InputSpec, ShapesSpec
+from raystudy.spec.data import SHAPES_KEYPOINTS, DataSpec, InputSpec, ShapesSpec
 from raystudy.spec.evaluation import EvalSpec
 from raystudy.spec.model import BoxHeadSpec, MaskHeadSpec, ModelSpec, PixelSpec, RpnSpec
 from raystudy.spec.schedule import PAPER_UNIT, ScheduleSpec
@@ -107,6 +107,7 @@ def shapes_data(shapes: ShapesSpec) -> DataSpec:
         train_checksum=shapes.checksum("train"),
         val_checksum=shapes.checksum("val"),
         num_categories=6,
+        num_keypoints=len(SHAPES_KEYPOINTS) if shapes.has_keypoints else 0,
         shapes=shapes,
         name="shapes",
     )

@@ -1,0 +1,104 @@
+"""What a figure changes about a preset: one word for every scale, answered by the large part or by its tiny counterpart."""
+
+from dataclasses import replace
+
+from raystudy.spec.data import DataSpec
+from raystudy.spec.model import Backbone, KeypointHeadSpec, ModelSpec
+from raystudy.spec.presets import Preset, shapes_data
+from raystudy.spec.trial import TrialSpec
+
+TINY_COUNTERPARTS: dict[Backbone, Backbone] = {
+    "resnet50": "tiny",
+    "resnet101": "tiny_deep",
+    "resnext152_8x32d": "tiny_grouped",
+    "resnext152_32x8d": "tiny_grouped",
+    "vgg16": "tiny_vgg",
+}
+"""What demo and smoke train in place of a backbone of the paper."""
+
+NUM_PERSON_KEYPOINTS = 17
+"""Of COCO's people."""
+
+KEYPOINT_SPREAD = 0.067
+"""Spread of a keypoint for which nobody has measured how far annotators disagree: the mean of COCO's 17."""
+
+TRAIN_SCALES = (640, 672, 704, 736, 768, 800)
+"""Shorter sides of the paper's training-time scale augmentation, [640, 800], in Detectron's grid (its X-152 yaml)."""
+
+
+def is_tiny(preset: Preset) -> bool:
+    """Whether the preset's detector is one of the tiny ladder."""
+    return preset.base.model.backbone in TINY_COUNTERPARTS.values()
+
+
+def backbone_of(preset: Preset, large: Backbone) -> Backbone:
+    """``large``, or what stands for it at the preset's scale."""
+    return TINY_COUNTERPARTS[large] if is_tiny(preset) else large
+
+
+def original_faster_rcnn(preset: Preset) -> ModelSpec:
+    """Faster R-CNN on VGG-16 as Ren et al. 2015 had it: one map of stride 16, RoIPool, two fully connected layers.
+
+    No pyramid, no norm, no mask. Budgets are Detectron's for networks without pyramid (``core/config.py`` and
+    ``12_2017_baselines/e2e_faster_rcnn_R-50-C4_1x.yaml``), anchors those of Ren et al. for COCO. Detectron's VGG-16 has
+    no dropout, as here; it never trains the first two stages, which with random init would freeze random weights.
+    """
+    model = preset.base.model
+    box_head = replace(model.box_head, num_convs=0, num_fcs=2, pooling="pool")
+    rpn = model.rpn
+    if not is_tiny(preset):
+        box_head = replace(box_head, fc_channels=4096)
+        rpn = replace(
+            rpn,
+            anchor_sizes=(64, 128, 256, 512),
+            pre_nms_train=12_000,
+            pre_nms_test=6000,
+            post_nms_train_per="image",
+        )
+    return replace(
+        model,
+        backbone=backbone_of(preset, "vgg16"),
+        norm="none",
+        neck="none",
+        mask_head=None,
+        box_head=box_head,
+        rpn=rpn,
+    )
+
+
+def with_keypoints(preset: Preset) -> TrialSpec:
+    """The preset's trial with a keypoint head in place of the mask head, on data that has keypoints.
+
+    Detectron's ``12_2017_baselines/e2e_keypoint_rcnn_R-50-FPN_1x.yaml`` has no mask head either, and the scales of
+    ``TRAIN_SCALES``; the paper does not say. Without data of its own the preset is COCO's people, or shapes with
+    keypoints.
+    """
+    data = _keypoint_data(preset.base.data)
+    # Data without keypoints is refused by name later on; the head must exist for that.
+    head = KeypointHeadSpec(num_keypoints=data.num_keypoints or NUM_PERSON_KEYPOINTS)
+    if is_tiny(preset):
+        head = replace(head, pool_size=8, num_convs=2, conv_channels=64)
+    evaluation = preset.base.evaluation
+    if head.num_keypoints != NUM_PERSON_KEYPOINTS:
+        evaluation = replace(evaluation, keypoint_sigmas=(KEYPOINT_SPREAD,) * head.num_keypoints)
+    return replace(
+        preset.base,
+        model=replace(preset.base.model, mask_head=None, keypoint_head=head),
+        data=data,
+        input=replace(preset.base.input, train_short_sides=train_scales(preset)),
+        evaluation=evaluation,
+    )
+
+
+def train_scales(preset: Preset) -> tuple[int, ...]:
+    """Shorter sides of the scale augmentation, in the proportion that the paper's have to its test side of 800."""
+    side = preset.base.input.test_short_side
+    return tuple(round(side * scale / 800) for scale in TRAIN_SCALES)
+
+
+def _keypoint_data(data: DataSpec) -> DataSpec:
+    if data.format == "shapes" and data.shapes is not None:
+        return shapes_data(replace(data.shapes, has_keypoints=True))
+    if not data.train_checksum:
+        return replace(data, num_categories=1, num_keypoints=NUM_PERSON_KEYPOINTS)
+    return data
