@@ -1,8 +1,8 @@
 """Figure 6: keypoints, a task of fine places. Here random init catches up sooner than it does with boxes.
 
 He et al. 2019, Mask R-CNN for keypoints with R50-FPN and GN on COCO's people, keypoint (OKS) AP: random init 65.6 and
-pre-trained 65.5 with 2x. That is what the caption prints; its curves end at 65.3 and 65.5 with 2x, 65.6 and 65.0 with 3x.
-On shapes the keypoints are the outermost points of each object.
+pre-trained 65.5 with 2x (caption; the curves end at 65.3 and 65.5 with 2x, at 65.6 and 65.0 with 3x). On shapes the
+keypoints are the outermost points of each object.
 
     python experiments/keypoints.py --preset demo --data path/to/coco
 """

@@ -189,9 +189,7 @@ def _coco_candidates(root: Path, split: str, with_keypoints: bool = False) -> li
     return found + [root / name / "_annotations.coco.json" for name in names]
 
 
-def _find_coco(
-    root: Path, split: Literal["train", "val"], with_keypoints: bool, problems: list[str]
-) -> Source | None:
+def _find_coco(root: Path, split: Literal["train", "val"], with_keypoints: bool, problems: list[str]) -> Source | None:
     names, candidates = SPLIT_NAMES[split], _coco_candidates(root, split, with_keypoints)
     annotations = next((path for path in candidates if path.is_file()), None)
     if annotations is None:

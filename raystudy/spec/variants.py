@@ -1,4 +1,4 @@
-"""What a figure changes about a preset: one word for every scale, answered by the large part or by its tiny counterpart."""
+"""What a figure changes about a preset: one word at every scale, for the large part or its tiny counterpart."""
 
 from dataclasses import replace
 
