@@ -6,13 +6,10 @@ to give are low-level features, as the paper argues for ImageNet. Every scene is
 parameters, the split and its index alone.
 """
 
-import fcntl
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from raystudy.data.locks import locked
 from raystudy.data.outlines import to_segmentation
 from raystudy.data.textures import (
     EXTENT,
@@ -89,8 +87,7 @@ def render_shapes(spec: ShapesSpec, cache: Path | None = None) -> Path:
     folder = root / name
     if folder.is_dir():
         return folder
-    root.mkdir(parents=True, exist_ok=True)
-    with _locked(root / f".{name}.lock"):
+    with locked(root / f".{name}.lock"):
         if not folder.is_dir():
             _logger.info("rendering %d pictures into %s", spec.num_train + spec.num_val, folder)
             partial = root / f".{name}.partial"
@@ -187,14 +184,3 @@ def _outermost(mask: NDArray[np.bool_]) -> list[float]:
         x, y = (place, middle) if along is columns else (middle, place)
         found += [x + 0.5, y + 0.5, 2]
     return found
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path``; the system releases it when the process ends, however it ends."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)
