@@ -7,23 +7,27 @@ images, 26.0 and 25.9 with 10k, 16.0 and 9.3 with 3.5k, 9.9 and 3.5 with 1k: it 
 """
 
 from raystudy.cli import experiment
+from raystudy.spec.less_data import size_axis
 from raystudy.spec.presets import Preset, fraction_axis, init_axis
 from raystudy.spec.study import StudySpec
 
 
 def study(preset: Preset) -> StudySpec:
-    """Both inits on nested parts of the training images, at the schedule in the preset's middle."""
-    middle = preset.schedules[len(preset.schedules) // 2]
+    """Both inits on nested parts of the training images.
+
+    At the paper's scale each size has the schedules and hyper-parameters of its figure; at a smaller one all shares
+    train alike, at the schedule in the preset's middle.
+    """
+    if preset.name == "paper":
+        data = [size_axis(preset, 35_000, 10_000, 3_500, 1_000, with_whole=True)]
+    else:
+        middle = preset.schedules[len(preset.schedules) // 2]
+        data = [fraction_axis((1.0, 0.3, 0.1, 0.03, 0.01)), preset.schedule_axis((middle,))]
     return StudySpec(
         name="less_data",
         question="With how little data does training from random init break down?",
         base=preset.base,
-        axes=(
-            init_axis(),
-            fraction_axis((1.0, 0.3, 0.1, 0.03, 0.01)),
-            preset.schedule_axis((middle,)),
-            preset.seed_axis(),
-        ),
+        axes=(init_axis(), *data, preset.seed_axis()),
     )
 
 

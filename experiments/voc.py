@@ -10,18 +10,16 @@ from raystudy.cli import experiment
 from raystudy.spec.presets import Preset, init_axis
 from raystudy.spec.study import StudySpec
 from raystudy.spec.trial import replaced
+from raystudy.spec.voc import voc_recipe, voc_schedules
 
 
 def study(preset: Preset) -> StudySpec:
-    """Both inits at every schedule of the preset, without masks, which VOC does not have."""
-    overrides = {"model.mask_head": None}
-    if preset.name == "paper":
-        overrides |= {"model.backbone": "resnet101"}
+    """Both inits at every schedule, without masks, which VOC does not have."""
     return StudySpec(
         name="voc",
         question="Does random init reach pre-training on PASCAL VOC?",
-        base=replaced(preset.base, **overrides),
-        axes=(init_axis(), preset.schedule_axis(), preset.seed_axis()),
+        base=replaced(preset.base, **voc_recipe(preset)),
+        axes=(init_axis(), voc_schedules(preset), preset.seed_axis()),
     )
 
 
