@@ -12,7 +12,7 @@ from raystudy.data.coco import CocoDataset
 from raystudy.data.order import DataOrder, global_batch
 from raystudy.data.pictures import CACHE_BYTES
 from raystudy.data.splits import open_split
-from raystudy.data.transforms import augmentation_rng, test_sample, train_sample
+from raystudy.data.transforms import augmentation_rng, test_sample, train_sample, whole_sample
 from raystudy.errors import DataError
 from raystudy.spec.trial import TrialSpec
 
@@ -87,9 +87,17 @@ class EvalLoader:
     result, does not depend on the number of ranks. Pictures of similar size come together.
     """
 
-    def __init__(self, dataset: CocoDataset, spec: TrialSpec, rank: int, world: int) -> None:
-        """Batches of ``dataset`` for one of ``world`` ranks; ``spec`` gives test size and batch size."""
-        self._dataset, self._spec = dataset, spec
+    def __init__(self, dataset: CocoDataset, spec: TrialSpec, rank: int, world: int, *, whole: bool = False) -> None:
+        """Batches of ``dataset`` for one of ``world`` ranks.
+
+        Args:
+            dataset: the validation set.
+            spec: gives test size and batch size.
+            rank: 0 to ``world - 1``.
+            world: ranks that share the batches.
+            whole: pictures as they lie on disk instead of the test size, for test-time augmentation.
+        """
+        self._dataset, self._spec, self._whole = dataset, spec, whole
         order = np.lexsort((np.arange(len(dataset)), dataset.widths, dataset.heights))
         size = spec.evaluation.batch_size
         self._batches = [order[first : first + size] for first in range(0, len(order), size)][rank::world]
@@ -116,10 +124,13 @@ class EvalLoader:
 
     def _load(self, indices: NDArray[np.int64]) -> Batch:
         data, spec = self._dataset, self._spec.input
-        samples = [
-            test_sample(data.image(index), data.instances(index), spec, data.image_ids[index])
-            for index in indices.tolist()
-        ]
+        samples = []
+        for index in indices.tolist():
+            picture, instances, image_id = data.image(index), data.instances(index), data.image_ids[index]
+            if self._whole:
+                samples.append(whole_sample(picture, instances, image_id))
+            else:
+                samples.append(test_sample(picture, instances, spec, image_id))
         return collate(samples, spec.size_divisor)
 
 

@@ -55,23 +55,43 @@ def test_sample(picture: Picture, instances: Instances, spec: InputSpec, image_i
     return Sample(_to_tensor(picture), instances.to_target(), image_id, size)
 
 
+def whole_sample(picture: Picture, instances: Instances, image_id: int) -> Sample:
+    """As it lies on disk, for test-time augmentation, which makes every size that it needs from that."""
+    return Sample(_to_tensor(picture), instances.to_target(), image_id, (picture.shape[0], picture.shape[1]))
+
+
 def resized_size(height: int, width: int, short_side: int, spec: InputSpec) -> tuple[int, int]:
     """Height and width after resizing the shorter side to ``short_side``, the longer to at most ``spec.max_side``."""
-    scale = short_side / min(height, width) if spec.resize else 1.0
-    if scale * max(height, width) > spec.max_side:
-        scale = spec.max_side / max(height, width)
+    return fitted_size(height, width, short_side if spec.resize else min(height, width), spec.max_side)
+
+
+def fitted_size(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
+    """Height and width with the shorter side at ``short_side``, unless the longer one would exceed ``max_side``."""
+    scale = short_side / min(height, width)
+    if scale * max(height, width) > max_side:
+        scale = max_side / max(height, width)
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def resized_picture(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture, uint8 [3, H, W], at another size; on the CPU the very bits that ``test_sample`` gives."""
+    if picture.device.type == "cpu":
+        # Channels stay last in memory: torch has a fast uint8 kernel for that layout.
+        given = picture[None].contiguous(memory_format=torch.channels_last)
+        return _interpolated(given, size)[0]
+    return _interpolated(picture[None].float(), size)[0].round().clamp(0, 255).to(torch.uint8)
 
 
 def _resized(picture: Picture, instances: Instances, size: tuple[int, int]) -> tuple[Picture, Instances]:
     height, width = picture.shape[:2]
     if (height, width) == size:
         return picture, instances
-    # Channels stay last in memory: torch has a fast uint8 kernel for that layout.
-    tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
-    resized = torch.nn.functional.interpolate(tensor, size=size, mode="bilinear", antialias=True, align_corners=False)
-    scaled = instances.scaled(size[1] / width, size[0] / height)
-    return resized[0].permute(1, 2, 0).numpy(), scaled
+    resized = resized_picture(torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1), size)
+    return resized.permute(1, 2, 0).numpy(), instances.scaled(size[1] / width, size[0] / height)
+
+
+def _interpolated(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    return torch.nn.functional.interpolate(pictures, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def _draw_window(

@@ -41,7 +41,7 @@ def validation_losses(
         Equal on every rank; ``loss`` is the sum; nan for losses that the model does not have.
     """
     totals = torch.zeros(len(NAMES), 2, dtype=torch.float64, device=device)
-    with _undisturbed(model, device):
+    with undisturbed(model, device):
         for batch in (loaded.to(device) for loaded in loader):
             kept = _with_instances(batch)
             if kept is not None:
@@ -82,7 +82,7 @@ def _with_instances(batch: Batch) -> Batch | None:
 
 
 @contextmanager
-def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluation mode, and every module's own mode and the random state restored afterwards."""
     modes: list[tuple[nn.Module, bool]] = [(module, module.training) for module in model.modules()]
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):

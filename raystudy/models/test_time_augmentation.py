@@ -4,8 +4,8 @@ Boxes of all views, mapped back, enter one suppression (Detectron's UNION); "vot
 the mean of those it overlaps, weighted by score (Gidaris and Komodakis 2015). Masks of the boxes that are left are
 made on every view and averaged as probabilities at the mask's resolution (SOFT_AVG), heat maps of keypoints likewise.
 
-Views are made from the pictures as they are given: load them large enough for the largest scale, since enlarging adds
-no detail.
+Each view is made from the pictures as they are given, in one resize: give them as they lie on disk when there are
+scales, so that no picture is resized twice (``EvalLoader`` with ``whole``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,9 +14,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from raystudy.data.batch import Batch, Detections
+from raystudy.data.transforms import fitted_size, resized_picture
 from raystudy.errors import SpecError
 from raystudy.models.box_head import Candidates, best_detections
 from raystudy.models.boxes import padded_boxes, pairwise_iou
@@ -144,26 +144,17 @@ def augmented_views(batch: Batch, evaluation: EvalSpec) -> Iterator[View]:
 
 
 def _view(batch: Batch, scale: int | None, max_side: int, is_flipped: bool) -> View:
-    sizes = [_resized(size, scale, max_side) for size in batch.sizes]
+    sizes = [size if scale is None else fitted_size(*size, scale, max_side) for size in batch.sizes]
     height, width = (-(-max(sides) // DIVISOR) * DIVISOR for sides in zip(*sizes, strict=True))
     images = batch.images.new_zeros((len(sizes), 3, height, width))
     for target, image, old, (h, w) in zip(images, batch.images, batch.sizes, sizes, strict=True):
         picture = image[:, : old[0], : old[1]]
         if old != (h, w):
-            resized = F.interpolate(picture[None].float(), (h, w), mode="bilinear", align_corners=False, antialias=True)
-            picture = resized[0].round().clamp(0, 255).to(image.dtype)
+            picture = resized_picture(picture, (h, w))
         target[:, :h, :w] = picture.flip(-1) if is_flipped else picture
     ratios = [(w / old[1], h / old[0]) * 2 for old, (h, w) in zip(batch.sizes, sizes, strict=True)]
     own = Batch(images, sizes, batch.targets, batch.image_ids, batch.original_sizes)
     return View(own, torch.tensor(ratios, device=images.device), is_flipped)
-
-
-def _resized(size: tuple[int, int], scale: int | None, max_side: int) -> tuple[int, int]:
-    """Shorter side ``scale``, unless the longer one would exceed ``max_side``."""
-    if scale is None:
-        return size
-    factor = min(scale / min(size), max_side / max(size))
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def _back(view: View, found: Candidates) -> Candidates:

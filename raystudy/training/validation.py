@@ -1,12 +1,16 @@
 """The validation of a state: metrics over the whole validation set and its losses, equal on every rank."""
 
+import torch
+
+from raystudy.data.batch import Batch
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import EvalLoader
 from raystudy.evaluation.coco import Result
 from raystudy.evaluation.evaluators import build_evaluator
 from raystudy.evaluation.examples import Examples, collect_examples, example_indices
-from raystudy.evaluation.losses import validation_losses
+from raystudy.evaluation.losses import undisturbed, validation_losses
 from raystudy.evaluation.matches import Matches
+from raystudy.models.detector import Detector
 from raystudy.spec.trial import TrialSpec
 from raystudy.training import collectives
 from raystudy.training.loop import autocast
@@ -17,14 +21,20 @@ LOSS_SEED = 0
 
 
 class Validator:
-    """Validates states of one trial; keeps what does not change between two validations."""
+    """Validates states of one trial; keeps what does not change between two validations.
+
+    Losses are always those of the pictures at the test size; with several scales of evaluation, detections are made in
+    a pass of their own over the pictures as they lie on disk, from which every scale is made.
+    """
 
     def __init__(self, dataset: CocoDataset, spec: TrialSpec) -> None:
         self._spec, self._dataset = spec, dataset
         self._examples = example_indices(dataset.instance_counts)
         self._example_results: list[Result] = []
-        self._num_images = len(dataset)
-        self._loader = EvalLoader(dataset, spec, collectives.rank(), collectives.world_size())
+        rank, world = collectives.rank(), collectives.world_size()
+        self._loader = EvalLoader(dataset, spec, rank, world)
+        has_scales = bool(spec.evaluation.scales)
+        self._detection_loader = EvalLoader(dataset, spec, rank, world, whole=True) if has_scales else self._loader
         self._evaluator = build_evaluator(
             spec.data.format,
             dataset.ground_truth(),
@@ -36,24 +46,23 @@ class Validator:
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """Metrics and losses under the names of ``EvalRow``'s columns."""
+        model, device = state.model, state.device
+        if self._detection_loader is not self._loader:
+            with autocast(self._spec, device):
+                losses = validation_losses(model, self._loader, device, LOSS_SEED)
+            return {**losses, **self.metrics(model, device)}
         self._evaluator.reset()
-        with autocast(self._spec, state.device), state.model.sharing_features():
-            losses = validation_losses(
-                state.model,
-                self._loader,
-                state.device,
-                LOSS_SEED,
-                visit=lambda batch: self._evaluator.process(batch, state.model.detect(batch)),
-            )
-        gathered = collectives.gather_objects(self._evaluator.results())
-        metrics = None
-        if collectives.rank() == 0:
-            results = [item for part in gathered for item in part]
-            metrics = self._evaluator.evaluate(results)
-            shown = {self._dataset.image_ids[index] for index in self._examples}
-            self._example_results = [result for result in results if result["image_id"] in shown]
-        found: dict[str, float] = collectives.broadcast_object(metrics)
-        return {**losses, **found, "num_images": self._num_images}
+        with autocast(self._spec, device), model.sharing_features():
+            losses = validation_losses(model, self._loader, device, LOSS_SEED, lambda batch: self._look(model, batch))
+        return {**losses, **self._gathered_metrics()}
+
+    def metrics(self, model: Detector, device: torch.device) -> dict[str, float]:
+        """Metrics without losses, under the names of ``EvalRow``'s columns; equal on every rank."""
+        self._evaluator.reset()
+        with autocast(self._spec, device), torch.no_grad(), undisturbed(model, device):
+            for batch in self._detection_loader:
+                self._look(model, batch.to(device))
+        return self._gathered_metrics()
 
     def matches(self) -> dict[str, Matches]:
         """The last validation's matches of detections and objects, by kind; on rank 0 only."""
@@ -62,3 +71,17 @@ class Validator:
     def examples(self) -> Examples:
         """A few pictures with what the last validation found in them; on rank 0 only."""
         return collect_examples(self._dataset, self._examples, self._example_results)
+
+    def _look(self, model: Detector, batch: Batch) -> None:
+        self._evaluator.process(batch, model.detect(batch))
+
+    def _gathered_metrics(self) -> dict[str, float]:
+        gathered = collectives.gather_objects(self._evaluator.results())
+        metrics = None
+        if collectives.rank() == 0:
+            results = [item for part in gathered for item in part]
+            metrics = self._evaluator.evaluate(results)
+            shown = {self._dataset.image_ids[index] for index in self._examples}
+            self._example_results = [result for result in results if result["image_id"] in shown]
+        found: dict[str, float] = collectives.broadcast_object(metrics)
+        return {**found, "num_images": len(self._dataset)}

@@ -119,6 +119,24 @@ def test_one_scale_that_is_the_pictures_own_changes_nothing(cascade: CascadeSpec
         _same(one, other)
 
 
+@torch.no_grad()
+def test_masks_are_the_mean_of_what_each_view_says_of_the_merged_boxes_at_the_masks_resolution() -> None:
+    spec = tiny_spec()
+    evaluation = EvalSpec(score_threshold=0.1, detections_per_image=4, scales=(64, 96))
+    detector, batch = _detector(spec, evaluation), random_batch((2,))
+    (found,) = detector.detect(batch)
+    assert spec.mask_head is not None
+    assert found.masks is not None
+    side = spec.mask_head.mask_size
+    assert found.masks.shape == (4, side, side)
+    each = []
+    for view in augmented_views(batch, evaluation):
+        there, valid = found.boxes[None] * view.ratios[0], torch.ones(1, 4, dtype=torch.bool)
+        each.append(detector.mask_probabilities(detector.features(view.batch), there, valid, found.labels))
+    assert (each[0] - each[1]).abs().max() > 1e-3  # else the mean would say nothing
+    torch.testing.assert_close(found.masks, (each[0] + each[1]) / 2)
+
+
 @pytest.mark.parametrize("merge", ["nms", "vote"])
 @torch.no_grad()
 def test_the_mirror_image_of_a_picture_gives_the_mirror_image_of_its_detections(merge: str) -> None:
