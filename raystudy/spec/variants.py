@@ -1,10 +1,13 @@
 """What a figure changes about a preset: one word at every scale, for the large part or its tiny counterpart."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 from raystudy.spec.data import DataSpec
 from raystudy.spec.model import Backbone, KeypointHeadSpec, ModelSpec
 from raystudy.spec.presets import Preset, shapes_data
+from raystudy.spec.schedule import ScheduleSpec
+from raystudy.spec.study import Axis, Level
 from raystudy.spec.trial import TrialSpec
 
 TINY_COUNTERPARTS: dict[Backbone, Backbone] = {
@@ -94,6 +97,47 @@ def train_scales(preset: Preset) -> tuple[int, ...]:
     """Shorter sides of the scale augmentation, in the proportion that the paper's have to its test side of 800."""
     side = preset.base.input.test_short_side
     return tuple(round(side * scale / 800) for scale in TRAIN_SCALES)
+
+
+def backbone_axis(preset: Preset, larges: tuple[Backbone, ...]) -> Axis:
+    """Backbones, each called as it is at the preset's scale."""
+    chosen = [backbone_of(preset, large) for large in larges]
+    return Axis(name="backbone", levels=tuple(Level(name=b, overrides={"model.backbone": b}) for b in chosen))
+
+
+def scale_axis(preset: Preset, without: str, with_it: str) -> Axis:
+    """Training at the preset's own shorter side, and at those of ``train_scales``; the names are the levels'."""
+    chosen = {without: preset.base.input.train_short_sides, with_it: train_scales(preset)}
+    return Axis(
+        name="augmentation",
+        levels=tuple(Level(name=name, overrides={"input.train_short_sides": sides}) for name, sides in chosen.items()),
+    )
+
+
+def images_axis(preset: Preset, images: tuple[int, ...], k: float) -> Axis:
+    """Images per worker, with as many images in all as a *kx* schedule of the preset sees.
+
+    Fewer images an iteration make more iterations, at a rate that falls in proportion (which ``TrialSpec.lr_at`` sees
+    to): the protocol of Wu and He 2018, section 4.1. Evaluations and warm-up lie at the same images.
+    """
+    base = preset.base
+    levels = []
+    for number in images:
+        more = Fraction(base.images_per_worker, number)
+        schedule = ScheduleSpec.from_units(
+            k,
+            int(preset.unit * more),
+            warmup_iterations=int(base.schedule.warmup_iterations * more),
+            warmup_factor=base.schedule.warmup_factor,
+        )
+        overrides = {
+            "images_per_worker": number,
+            "schedule": schedule,
+            "eval_interval": int(base.eval_interval * more),
+            "log_interval": int(base.log_interval * more),
+        }
+        levels.append(Level(name=str(number), overrides=overrides))
+    return Axis(name="images_per_worker", levels=tuple(levels))
 
 
 def _keypoint_data(data: DataSpec) -> DataSpec:
