@@ -1,7 +1,7 @@
 """Figure 3 and the lower half of Table 1: does the catching-up of random init hold for a deeper network?
 
-He et al. 2019, Mask R-CNN with R101-FPN and GN on COCO, box AP at 2x, 3x, 4x, 5x, 6x: random init 38.2, 41.0, 41.8, 42.2,
-42.7 and pre-trained 41.8, 42.3, 42.3, 41.9, 42.2.
+He et al. 2019, Mask R-CNN with R101-FPN and GN on COCO, box AP at 2x, 3x, 4x, 5x, 6x: random init 38.2, 41.0, 41.8,
+42.2, 42.7 and pre-trained 41.8, 42.3, 42.3, 41.9, 42.2.
 
     python experiments/resnet101.py --preset demo
 """
