@@ -64,7 +64,7 @@ def plan_table(plan: Plan, slots: int, checkpoint_bytes: int) -> Group:
     lines = (
         *_trunk_lines(plan),
         plan_summary(plan),
-        f"Makespan, {side_by_side}: as long as {makespan(plan, slots):,} iterations"
+        f"Makespan, {side_by_side}: as long as {makespan(plan, slots):,.0f} iterations"
         + (" (a pre-training iteration counted as one)" if plan.pretrainings else ""),
         f"Disk: at most {checkpoints} checkpoints of {_size(size)}, {_size(checkpoints * size)}",
     )
@@ -182,16 +182,20 @@ class LiveView:
         total = sum(segment.iterations for segment in self._segments)
         elapsed = time.monotonic() - self._began
         rate = (done - self._before) / elapsed if elapsed > 0 else 0.0
-        eta = f", about {_duration((total - done) / rate)} left" if rate > 0 and done < total else ""
+        eta = f", about {wall_time((total - done) / rate)} left" if rate > 0 and done < total else ""
         running = ", ".join(segment.segment_id for segment, _ in self._running()) or "starting"
-        return f"{done:,}/{total:,} iterations after {_duration(elapsed)}{eta} ({running})"
+        return f"{done:,}/{total:,} iterations after {wall_time(elapsed)}{eta} ({running})"
 
 
 def _size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 
-def _duration(seconds: float) -> str:
+def wall_time(seconds: float) -> str:
+    """``3d04h``, ``2h05m`` or ``3m20s``."""
+    if seconds >= 2 * 86400:
+        days, hours = divmod(round(seconds / 3600), 24)
+        return f"{days}d{hours:02d}h"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"

@@ -35,6 +35,11 @@ def add_study_flags(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how to run it")
     how.add_argument("--storage", help="where rows, checkpoints and report live (default runs/PRESET)")
     how.add_argument("--plan", action="store_true", help="print the plan and train nothing")
+    how.add_argument("--price-per-hour", type=float, help="of one device, to show money beside device-hours")
+    how.add_argument("--budget", metavar="HOURS", help="device-hours that the study may take, such as 200gpuh")
+    how.add_argument(
+        "--drop", type=_words, default=("seed",), help="axes that may lose levels for the budget, in order (seed)"
+    )
     how.add_argument("--no-share", action="store_true", help="train every trial alone instead of sharing trunks")
     how.add_argument(
         "--crossover", type=float, metavar="DELTA", help="bisect for the schedule where random init is within DELTA AP"

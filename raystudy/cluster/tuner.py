@@ -21,6 +21,7 @@ from raystudy.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from raystudy.cluster.search_searcher import SearchSearcher
     from raystudy.cluster.searcher import PlanSearcher
 
 
@@ -39,7 +40,7 @@ class Slots:
 def run_plan(
     plan: Plan,
     settings: RunSettings,
-    tracked: Mapping[str, TrackedRun] | None = None,
+    tracked: Mapping[str, Sequence[TrackedRun]] | None = None,
     wanted: Collection[str] | None = None,
 ) -> dict[str, TrialRecord]:
     """Train what the storage does not hold yet; the records of all trials.
@@ -50,7 +51,7 @@ def run_plan(
     Args:
         plan: what to train.
         settings: where and with what.
-        tracked: the run that Weights & Biases shows of each segment, by segment id.
+        tracked: the runs that Weights & Biases shows of each node of the plan, by its id.
         wanted: trials that are asked for; all of the plan when None.
 
     Raises:
@@ -60,16 +61,16 @@ def run_plan(
     segments = pending_segments(store, plan, wanted)
     failed: dict[str, str] = {}
     if segments:
-        with _ray(segments, settings):
+        with connected(segments, settings):
             from raystudy.cluster.searcher import PlanSearcher
 
-            slots = _slots(segments, settings)
-            failed = _tune(PlanSearcher(plan, segments, settings, tracked or {}, slots.count), settings, slots)
+            slots = slots_for(segments, settings)
+            failed = tune(PlanSearcher(plan, segments, settings, tracked or {}, slots.count), settings, slots)
     records = settle(store, plan)
     return {trial_id: _with_failure(record, failed, store) for trial_id, record in records.items()}
 
 
-def _tune(searcher: "PlanSearcher", settings: RunSettings, slots: Slots) -> dict[str, str]:
+def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, slots: Slots) -> dict[str, str]:
     """Run Tune until every node is done or given up; why nodes were given up."""
     import ray.tune
 
@@ -110,7 +111,7 @@ def _driver_resources(slots: Slots) -> dict[str, float]:
     return {"CPU": float(slots.cpus_per_worker), **({"GPU": 1.0} if slots.use_gpu else {})}
 
 
-def _slots(segments: Sequence[Segment], settings: RunSettings) -> Slots:
+def slots_for(segments: Sequence[Segment], settings: RunSettings) -> Slots:
     """As many nodes side by side as the cluster holds, so that no group of workers ever waits for resources.
 
     Raises:
@@ -134,7 +135,7 @@ def _slots(segments: Sequence[Segment], settings: RunSettings) -> Slots:
 
 
 @contextmanager
-def _ray(segments: Sequence[Segment], settings: RunSettings) -> "Iterator[None]":
+def connected(segments: Sequence[Segment], settings: RunSettings) -> "Iterator[None]":
     """A connection to the running cluster, or a local one for as long as it is needed."""
     prepare_environment()
     import ray

@@ -39,6 +39,11 @@ def add(added: "argparse._SubParsersAction[Any]") -> None:
     run.set_defaults(function=run_source)
     plan.add_argument("--save", type=Path, metavar="FILE", help="write the study as a .yaml or .json that `run` takes")
     plan.set_defaults(function=plan_source)
+    calibrate = added.add_parser("calibrate", help="measure how fast this hardware is, for the cost in the plan")
+    calibrate.add_argument("source", type=Path, help="the script or study file whose models are measured")
+    calibrate.add_argument("--iterations", type=int, default=20, help="timed for each model (default %(default)s)")
+    add_study_flags(calibrate)
+    calibrate.set_defaults(function=calibrate_source)
 
 
 def run_script(function: StudyFunction, options: argparse.Namespace) -> int:
@@ -53,7 +58,7 @@ def run_source(options: argparse.Namespace) -> int:
 
 def plan_source(options: argparse.Namespace) -> int:
     """`raystudy plan`."""
-    study = _study_of(options, check_trials=options.save is None)
+    study = _within_budget(_study_of(options, check_trials=options.save is None), options)
     _print_plan(study, options)
     if options.save is not None:
         write_study(options.save, study)
@@ -61,11 +66,22 @@ def plan_source(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def calibrate_source(options: argparse.Namespace) -> int:
+    """`raystudy calibrate`."""
+    from raystudy.commands.calibration import run_calibration
+
+    study = _study_of(options)
+    status = run_calibration(study, build_settings(study, options), options)
+    _print_plan(study, options)
+    return status
+
+
 def run_study(study: StudySpec, options: argparse.Namespace) -> int:
     """Plan, run and report a study; the exit status."""
     from raystudy.console import trials_table
 
     console = make_console()
+    study = _within_budget(study, options)
     _print_plan(study, options)
     if options.plan:
         return EXIT_OK
@@ -90,10 +106,25 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
 
 
 def _print_plan(study: StudySpec, options: argparse.Namespace) -> None:
+    from raystudy.commands.calibration import cost_lines
     from raystudy.console import plan_table
 
     plan = make_plan(study.trials(), share=not options.no_share)
-    make_console().print(plan_table(plan, _slots_here(plan, options), _largest_checkpoint(plan)))
+    slots, storage = _slots_here(plan, options), build_settings(study, options).storage
+    console = make_console()
+    console.print(plan_table(plan, slots, _largest_checkpoint(plan)))
+    source = getattr(options, "source", sys.argv[0])
+    for line in cost_lines(plan, storage, slots, options.price_per_hour, str(source)):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _within_budget(study: StudySpec, options: argparse.Namespace) -> StudySpec:
+    from raystudy.commands.calibration import within_budget
+
+    if options.budget is None:
+        return study
+    storage = build_settings(study, options).storage
+    return within_budget(study, storage, options.budget, options.drop, share=not options.no_share)
 
 
 def _study_of(options: argparse.Namespace, *, check_trials: bool = True) -> StudySpec:

@@ -122,8 +122,13 @@ def _parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
         return _parse_tuple(arguments, value, where, problems)
     if dataclasses.is_dataclass(kind):
         return _parse_dataclass(kind, value, where, problems)
-    if origin in (dict, Mapping) or kind in (dict, Any):
+    if kind in (dict, Any):
         return value
+    if origin in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            problems.append(f"{where} is {value!r}, but must be a mapping")
+            return value
+        return {key: _parse(arguments[1], item, f"{where}.{key}", problems) for key, item in value.items()}
     accepted = (int, float) if kind is float else (kind,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         problems.append(f"{where} is {value!r}, but must be of type {kind.__name__}")

@@ -1,0 +1,81 @@
+"""`raystudy calibrate`, and the device-hours, money and wall time that follow from what it measured."""
+
+import argparse
+import re
+from collections.abc import Sequence
+
+from raystudy.cluster.calibration import calibrate as measure
+from raystudy.cluster.calibration import read_calibration
+from raystudy.cluster.settings import RunSettings
+from raystudy.commands import EXIT_OK
+from raystudy.console import make_console, wall_time
+from raystudy.errors import SpecError, StorageError
+from raystudy.spec.budget import fit_budget
+from raystudy.spec.cost import Calibration, node_seconds, plan_cost
+from raystudy.spec.makespan import makespan
+from raystudy.spec.plan import Plan, make_plan
+from raystudy.spec.study import StudySpec
+from raystudy.store import Store
+
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*(?:gpuh|cpuh|h)?")
+
+
+def run_calibration(study: StudySpec, settings: RunSettings, options: argparse.Namespace) -> int:
+    """Measure every model of a study where it would run, and say what the study will take."""
+    plan = make_plan(study.trials(), share=not options.no_share)
+    console, count = make_console(), 0
+    Store.open(settings.storage, create=True)
+    for name, known in measure(plan, settings, options.iterations):
+        console.print(f"measured {name} on {known.device}", highlight=False)
+        count += 1
+    if not count:
+        console.print("everything of this study has been measured on this device already", highlight=False)
+    return EXIT_OK
+
+
+def cost_lines(plan: Plan, storage: str, slots: int, price_per_hour: float | None, source: str) -> list[str]:
+    """What ``plan`` is expected to take, for people; how to find out when nothing was measured."""
+    calibration = _calibration(storage)
+    if calibration is None or calibration.uncovered(plan):
+        return [f"Cost: not measured on this hardware; `raystudy calibrate {source}` does that in a minute or two"]
+    found = plan_cost(plan, calibration)
+    money = f", {price_per_hour * found.device_hours:,.2f} at {price_per_hour:g} an hour" if price_per_hour else ""
+    parts = f"training {found.training_hours:.3g}, evaluation {found.evaluation_hours:.3g}"
+    parts += f", pre-training {found.pretraining_hours:.3g}" if plan.pretrainings else ""
+    seconds = makespan(plan, slots, node_seconds(plan, calibration))
+    return [
+        f"Cost: {found.device_hours:.3g} device-hours ({parts}){money}, about {wall_time(seconds)} with {slots} side "
+        f"by side, as measured on {calibration.device}"
+    ]
+
+
+def within_budget(study: StudySpec, storage: str, budget: str, drop: Sequence[str], share: bool) -> StudySpec:
+    """The study, cut down as ``--drop`` says until it fits ``--budget``; prints what was dropped.
+
+    Raises:
+        SpecError: no number, nothing measured yet, or no way to fit.
+    """
+    match = _BUDGET.fullmatch(budget.strip().lower())
+    if match is None:
+        raise SpecError(f"--budget is {budget!r}, but must be device-hours such as 200gpuh or 3.5h")
+    calibration = _calibration(storage)
+    if calibration is None or calibration.uncovered(make_plan(study.trials())):
+        raise SpecError(
+            f"--budget needs to know how fast this hardware is, and storage {storage} has no figures for all models of "
+            "this study: run `raystudy calibrate` with the same flags first"
+        )
+
+    def cost(candidate: StudySpec) -> float:
+        return plan_cost(make_plan(candidate.trials(), share=share), calibration).device_hours
+
+    found, dropped = fit_budget(study, float(match.group(1)), cost, drop)
+    if dropped:
+        make_console().print(f"To fit the budget, dropped: {', '.join(dropped)}", highlight=False)
+    return found
+
+
+def _calibration(storage: str) -> Calibration | None:
+    try:
+        return read_calibration(Store.open(storage))
+    except StorageError:  # none yet: a plan may be asked for before anything is there
+        return None
