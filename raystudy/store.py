@@ -5,6 +5,7 @@
     STORAGE/weights/<weights_id>/          pre-trained weights with provenance.json
     STORAGE/segments/<segment_id>/         see SegmentStore
     STORAGE/trials/<trial_id>.json         a TrialRecord
+    STORAGE/searches/<name>.json           a search: every trial that it suggested; <name>/ holds what follows from it
     STORAGE/reports/<study>/               report.html and what belongs to it
 
 Studies share everything below ``studies/``, so that one which asks for more extends what another has trained.
@@ -16,10 +17,14 @@ from typing import Any
 
 from raystudy import atomic
 from raystudy.errors import StorageError
+from raystudy.provenance import WeightsProvenance
 from raystudy.records import Row, TrialRecord, TrialState, record_from_dict, record_to_dict
+from raystudy.search_records import SearchRecord
 from raystudy.segment_store import SegmentStore
 
 LAYOUT_VERSION = 1
+PROVENANCE_FILE = "provenance.json"
+PROGRESS_FILE = "progress.json"
 _MARKER = "raystudy.json"
 
 
@@ -106,6 +111,25 @@ class Store:
             rows += [row for row in segment_rows if ref.start < row.iteration <= ref.end]
         return rows
 
+    # Searches
+
+    def write_search(self, record: SearchRecord) -> None:
+        """Keep a search under its name."""
+        atomic.write_json(self.root / "searches" / f"{record.name}.json", record.to_dict())
+
+    def read_search(self, name: str) -> SearchRecord | None:
+        """A search by name; None when the storage has none of it."""
+        path = self.root / "searches" / f"{name}.json"
+        return SearchRecord.from_dict(atomic.read_json(path)) if path.is_file() else None
+
+    def search_names(self) -> list[str]:
+        """All searches of this storage."""
+        return sorted(path.stem for path in (self.root / "searches").glob("*.json"))
+
+    def search_folder(self, name: str) -> Path:
+        """Where what follows from a search lies: Optuna's database, and its best trials as studies."""
+        return self.root / "searches" / name
+
     # Everything else
 
     def segment(self, segment_id: str) -> SegmentStore:
@@ -119,6 +143,25 @@ class Store:
     def has_weights(self, weights_id: str) -> bool:
         """Whether the weights are whole."""
         return (self.weights_folder(weights_id) / atomic.MANIFEST).is_file()
+
+    def weights_provenance(self, weights_id: str) -> WeightsProvenance | None:
+        """Where weights come from and what they have seen; None when the storage has none of that id."""
+        if not self.has_weights(weights_id):
+            return None
+        return WeightsProvenance.from_dict(atomic.read_json(self.weights_folder(weights_id) / PROVENANCE_FILE))
+
+    def weights_work_folder(self, weights_id: str) -> Path:
+        """Where pre-training keeps its checkpoint and progress until the weights are whole."""
+        return self.root / "weights" / f".{weights_id}.work"
+
+    def pretraining_progress(self, weights_id: str) -> dict[str, Any] | None:
+        """How far the pre-training of these weights is, for people; None when it is not under way."""
+        path = self.weights_work_folder(weights_id) / PROGRESS_FILE
+        try:
+            content: dict[str, Any] = atomic.read_json(path)
+        except FileNotFoundError:
+            return None
+        return content
 
     def report_folder(self, study: str) -> Path:
         """Where the report of a study lies."""

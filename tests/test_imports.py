@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-BASE = {"errors", "records", "spec", "store", "segment_store", "atomic"}
+BASE = {"errors", "records", "provenance", "spec", "store", "segment_store", "search_records", "atomic"}
 MIDDLE = {"data", "models", "evaluation"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),

@@ -12,6 +12,7 @@ from raystudy.errors import SpecError
 from raystudy.spec.data import SHAPES_KEYPOINTS, DataSpec, InputSpec, ShapesSpec
 from raystudy.spec.evaluation import EvalSpec
 from raystudy.spec.model import BoxHeadSpec, MaskHeadSpec, ModelSpec, PixelSpec, RpnSpec
+from raystudy.spec.pretraining import IMAGENET_IMAGES
 from raystudy.spec.schedule import PAPER_UNIT, ScheduleSpec
 from raystudy.spec.study import Axis, Level
 from raystudy.spec.trial import OptimizerSpec, PretrainSpec, TrialSpec
@@ -201,7 +202,7 @@ def _imagenet() -> PretrainSpec:
     on every parameter, gammas that end a residual block from 0, no warm-up at this batch. Its crops and mirrors are
     there; the colour jitter of the implementation that it names (Gross and Wilber's fb.resnet.torch) is not.
     """
-    images, batch = 1_281_167, 256
+    images, batch = IMAGENET_IMAGES, 256
     return PretrainSpec(
         data="imagefolder",
         data_checksum="imagenet-1k",

@@ -8,6 +8,7 @@ from typing import Any
 
 from raystudy.errors import SpecError
 from raystudy.spec.identity import from_dict, to_dict
+from raystudy.spec.pretraining import at_most_workers
 from raystudy.spec.trial import PretrainSpec, TrialSpec, replaced, with_pretraining
 
 
@@ -107,7 +108,7 @@ class StudySpec:
 
 
 def with_workers(study: StudySpec, workers: int) -> StudySpec:
-    """The study on ``workers`` workers a trial, its global batch unchanged.
+    """The study on ``workers`` workers a trial, its global batch unchanged; pre-training takes no more of them.
 
     Raises:
         SpecError: the global batch cannot be dealt to that many workers.
@@ -119,4 +120,5 @@ def with_workers(study: StudySpec, workers: int) -> StudySpec:
             f"--workers is {workers}, but a global batch of {batch} images can be dealt to {', '.join(fits)} workers"
         )
     base = dataclasses.replace(study.base, workers=workers, images_per_worker=batch // workers)
-    return dataclasses.replace(study, base=base)
+    recipe = study.pretraining and at_most_workers(study.pretraining, workers)
+    return dataclasses.replace(study, base=base, pretraining=recipe)

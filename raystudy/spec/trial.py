@@ -85,7 +85,10 @@ class InitSpec:
     """Of the pre-trained weights: their recipe's id, or their file's checksum. Empty for ``random``."""
 
     weights_file: str = located("")
-    """Where a weights file lies; empty when the weights come from ``pretrain``."""
+    """Where a weights file lies, or ``torchvision:BACKBONE/NAME``; empty when the weights come from ``pretrain``."""
+
+    weights_images: int | None = located(None)
+    """Pictures that the weights of a file have seen, repeats included, where the user says so."""
 
     pretrain: PretrainSpec | None = located(None)
     """How the weights are made when no file is given; ``weights_id`` stands for it."""
@@ -146,6 +149,12 @@ class TrialSpec:
         data = self.data.subset_label
         return f"{backbone}-{self.model.norm}-{self.init.kind}-{data}-{schedule}-s{self.seed}"
 
+    @property
+    def switch_iteration(self) -> int | None:
+        """The first iteration (from 0) that is trained with the cascade; None when it never changes."""
+        cascade = self.model.cascade
+        return self.schedule.total - cascade.final_iterations if cascade and cascade.final_iterations else None
+
     def lr_at(self, iteration: int) -> float:
         """The learning rate at which ``iteration`` (from 0) is trained."""
         scaled = self.optimizer.base_lr * self.global_batch / self.optimizer.base_lr_images
@@ -178,7 +187,20 @@ class TrialSpec:
             )
         if self.optimizer.base_lr <= 0:
             found.append(f"base_lr is {self.optimizer.base_lr:g}, but must be above 0")
-        return found + self._init_problems()
+        return found + self._switch_problems() + self._init_problems()
+
+    def _switch_problems(self) -> list[str]:
+        switch, grid = self.switch_iteration, self.eval_interval
+        if switch is None or grid < 1 or (switch > 0 and switch % grid == 0 and switch < self.schedule.total):
+            return []
+        total, final = self.schedule.total, self.schedule.total - switch
+        fits = [n for n in (final // grid * grid + total % grid, final // grid * grid + total % grid + grid)]
+        fits = [n for n in fits if 0 < n < total]
+        return [
+            f"cascade.final_iterations is {final} of {total}, so that the cascade is switched on at iteration {switch}, "
+            f"but it must be after the first iteration and on an evaluation, one of which is every {grid}; take "
+            + (" or ".join(map(str, fits)) if fits else "0, which trains with it from the start")
+        ]
 
     def _init_problems(self) -> list[str]:
         if self.init.kind not in INITS:
@@ -226,17 +248,22 @@ PRETRAINING_NORM = {"gn": "gn", "sync_bn": "bn", "frozen_bn": "bn", "bn": "bn", 
 """The norm with which weights for a norm are pre-trained: BN weights load into all of its kin as they are."""
 
 
+def recipe_for(model: ModelSpec, recipe: PretrainSpec) -> PretrainSpec:
+    """The recipe that makes weights for the backbone of ``model``, with its norm and its pixels."""
+    return dataclasses.replace(
+        recipe,
+        backbone=model.backbone,
+        norm=PRETRAINING_NORM.get(model.norm, model.norm),
+        norm_groups=model.norm_groups,
+        norm_group_channels=model.norm_group_channels,
+        pixels=model.pixels,
+    )
+
+
 def with_pretraining(trial: TrialSpec, recipe: PretrainSpec | None) -> TrialSpec:
     """A pretrained trial without weights gets those that ``recipe`` makes for its backbone and norm."""
     if trial.init.kind != "pretrained" or trial.init.weights_id or recipe is None:
         return trial
-    recipe = dataclasses.replace(
-        recipe,
-        backbone=trial.model.backbone,
-        norm=PRETRAINING_NORM.get(trial.model.norm, trial.model.norm),
-        norm_groups=trial.model.norm_groups,
-        norm_group_channels=trial.model.norm_group_channels,
-        pixels=trial.model.pixels,
-    )
+    recipe = recipe_for(trial.model, recipe)
     init = InitSpec(kind="pretrained", weights_id=recipe.weights_id, pretrain=recipe)
     return dataclasses.replace(trial, init=init)

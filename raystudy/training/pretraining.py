@@ -17,7 +17,9 @@ from torch.nn import functional
 
 from raystudy import atomic
 from raystudy.errors import DataError, DivergedError, SpecError
+from raystudy.provenance import WeightsProvenance
 from raystudy.spec.identity import to_dict
+from raystudy.spec.pretraining import NOMINAL_PIXELS, recipe_problems
 from raystudy.spec.schedule import warmup_factor_at
 from raystudy.spec.trial import PretrainSpec
 from raystudy.training import collectives
@@ -28,11 +30,11 @@ from raystudy.training.pretraining_pictures import Pictures, loaded, open_pictur
 WEIGHTS_FILE = "weights.pt"
 PROVENANCE_FILE = "provenance.json"
 CHECKPOINT_FILE = "checkpoint.pt"
-CHECKPOINT_INTERVAL = 100
-"""Least number of iterations between two checkpoints, and between two rows."""
+ROW_INTERVAL = 100
+"""Iterations between two rows. Each is a checkpoint as well."""
 
-MAX_ROWS = 500
-"""Of a long recipe; each is a checkpoint as well."""
+MIN_ROWS, MAX_ROWS = 10, 500
+"""Short recipes have rows more often, so that little is lost when one is cut off, long ones less often."""
 
 FIRST_WARMUP_FACTOR = 0.1
 """Share of the learning rate that warm-up begins with."""
@@ -80,7 +82,7 @@ def pretrain(
     weights, checkpoint = destination / WEIGHTS_FILE, destination / CHECKPOINT_FILE
     if _agreed(weights.is_file() and (destination / PROVENANCE_FILE).is_file()):
         return weights
-    if problems := _problems(spec):
+    if problems := recipe_problems(spec) + _group_problems(spec):
         raise SpecError(problems)
     is_first = collectives.rank() == 0
     # One worker looks, so that all stop together: a worker that stopped alone would leave the others waiting.
@@ -115,7 +117,7 @@ def pretrain_rows(
         DivergedError: the loss since the last row is not finite, on every worker at once.
     """
     state.network.train()
-    interval = max(CHECKPOINT_INTERVAL, spec.iterations // MAX_ROWS)
+    interval = row_interval(spec.iterations)
     losses = torch.zeros(2, dtype=torch.float64, device=state.device)  # their sum and number since the last row
     began = time.perf_counter()
     for images, labels in loaded(pictures.train_batch, range(state.iteration, spec.iterations), loader_processes):
@@ -140,6 +142,11 @@ def pretrain_rows(
             state.wall_time_s, began = state.wall_time_s + now - began, now
             yield PretrainRow(iteration=state.iteration, lr=lr, loss=total / count)
             losses.zero_()
+
+
+def row_interval(iterations: int) -> int:
+    """Iterations from one row to the next, in a recipe of so many."""
+    return max(1, min(ROW_INTERVAL, iterations // MIN_ROWS), iterations // MAX_ROWS)
 
 
 def pretrain_lr(spec: PretrainSpec, iteration: int) -> float:
@@ -182,58 +189,35 @@ def _write(state: PretrainState, spec: PretrainSpec, pictures: Pictures, accurac
     content = to_bytes({"backbone": backbone, "meta": meta})
     atomic.write_bytes(destination / WEIGHTS_FILE, content)
     images = spec.iterations * spec.batch_size
-    provenance = {
-        "source": "raystudy pretraining",
-        "data": spec.data,
-        "data_checksum": spec.data_checksum,
-        "distinct_images": pictures.num_train,
-        "num_classes": pictures.num_classes,
-        "images": images,
-        "instances": images,
-        "pixels": images * spec.image_size**2,
-        "iterations": spec.iterations,
-        "passes": images / pictures.num_train,
-        "top1": accuracy,
-        "wall_time_s": state.wall_time_s,
-        "workers": spec.workers,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "weights_id": spec.weights_id,
-        "spec": recipe,
-    }
-    atomic.write_json(destination / PROVENANCE_FILE, provenance)
+    made = WeightsProvenance(
+        source="raystudy pretrain",
+        data=spec.data,
+        data_checksum=spec.data_checksum,
+        distinct_images=pictures.num_train,
+        num_classes=pictures.num_classes,
+        passes=images / pictures.num_train,
+        iterations=spec.iterations,
+        batch_size=spec.batch_size,
+        top1=accuracy,
+        wall_time_s=state.wall_time_s,
+        workers=spec.workers,
+        sha256=hashlib.sha256(content).hexdigest(),
+        weights_id=spec.weights_id,
+        recipe=recipe,
+        images_seen=images,
+        pixels_nominal_seen=images * NOMINAL_PIXELS,
+        pixels_measured_seen=images * spec.image_size**2,
+    )
+    atomic.write_json(destination / PROVENANCE_FILE, made.to_dict())
 
 
-def _problems(spec: PretrainSpec) -> list[str]:
-    found = []
-    if spec.data == "imagefolder" and not spec.data_path:
-        found.append(
-            f"pre-training on {spec.data_checksum or 'an ImageFolder'} needs its pictures: give the folder that holds "
-            "train/<class>/ and val/<class>/"
-        )
-    if spec.norm == "frozen_bn":
-        found.append("pre-training cannot freeze its norm; use bn, whose weights load into frozen_bn")
-    for field in ("iterations", "batch_size", "image_size", "num_pictures", "num_held_out", "workers"):
-        if getattr(spec, field) < 1:
-            found.append(f"pre-training {field} is {getattr(spec, field)}, but must be at least 1")
-    if spec.data == "textures" and spec.num_pictures < spec.batch_size:
-        found.append(f"num_pictures is {spec.num_pictures}, but must hold a batch of {spec.batch_size}")
-    if spec.base_lr <= 0:
-        found.append(f"pre-training base_lr is {spec.base_lr:g}, but must be above 0")
-    if list(spec.lr_drops) != sorted(set(spec.lr_drops)) or any(not 0 < d < spec.iterations for d in spec.lr_drops):
-        found.append(f"lr_drops are {spec.lr_drops}, but must rise, between iteration 0 and {spec.iterations}")
-    return found + _worker_problems(spec)
-
-
-def _worker_problems(spec: PretrainSpec) -> list[str]:
-    found = []
-    if spec.workers >= 1 and spec.batch_size % spec.workers:
-        found.append(f"{spec.workers} workers cannot share a batch of {spec.batch_size} evenly")
-    if spec.workers != collectives.world_size():
-        found.append(
-            f"the recipe is one of {spec.workers} workers, but {collectives.world_size()} take part; start as many, or "
-            "make a recipe with other workers (which makes other weights)"
-        )
-    return found
+def _group_problems(spec: PretrainSpec) -> list[str]:
+    if spec.workers == collectives.world_size():
+        return []
+    return [
+        f"the recipe is one of {spec.workers} workers, but {collectives.world_size()} take part; start as many, or "
+        "make a recipe with other workers (which makes other weights)"
+    ]
 
 
 def _agreed(mine: bool) -> bool:

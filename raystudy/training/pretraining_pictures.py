@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from raystudy.data.image_folder import ImageFolder
 from raystudy.data.order import DataOrder
 from raystudy.data.pictures import read_picture
 from raystudy.data.textures import TEXTURES, texture_crops
 from raystudy.errors import DataError
 from raystudy.spec.trial import PretrainSpec
-from raystudy.training.image_folder import ImageFolder, image_folder_checksum
 
 HELD_OUT_SEED = 1 << 31
 """Added to the recipe's seed for the crops that top-1 is measured on: no training set reaches it."""
@@ -140,10 +140,14 @@ def picture_problems(spec: PretrainSpec) -> list[str]:
     """Why a recipe's pictures cannot be trained on, or are not those that it was made for; empty when they can."""
     if spec.data != "imagefolder":
         return []
+    if not spec.data_path:
+        return [
+            f"pre-training of {spec.backbone} with norm {spec.norm} needs pictures: give the folder that holds "
+            "train/<class>/ and val/<class>/"
+        ]
     root = Path(spec.data_path).expanduser()
     try:
-        ImageFolder.open(root)
-        found = image_folder_checksum(root)
+        found = ImageFolder.open(root).checksum()
     except DataError as error:
         return error.problems
     if found == spec.data_checksum:

@@ -14,7 +14,6 @@ from raystudy.models.initialization import load_backbone_weights
 from raystudy.spec.model import PixelSpec
 from raystudy.spec.presets import load_preset, tiny_model
 from raystudy.spec.trial import PretrainSpec
-from raystudy.training import pretraining
 from raystudy.training.classifier import Classifier, build_pretrain_state
 from raystudy.training.pretraining import PretrainRow, pretrain, pretrain_lr, pretrain_rows, top1
 from raystudy.training.pretraining_pictures import TextureCrops
@@ -37,12 +36,11 @@ class CutError(Exception):
 
 
 def test_a_run_that_is_cut_off_ends_with_the_weights_of_an_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(pretraining, "CHECKPOINT_INTERVAL", 2)
     rows: list[PretrainRow] = []
     whole = pretrain(SMALL, tmp_path / "whole", rows.append)
-    assert [row.iteration for row in rows] == [2, 4, 6]
+    assert [row.iteration for row in rows] == [1, 2, 3, 4, 5, 6]
 
     def cut_at_4(row: PretrainRow) -> None:
         if row.iteration == 4:
@@ -52,7 +50,7 @@ def test_a_run_that_is_cut_off_ends_with_the_weights_of_an_uninterrupted_one(
         pretrain(SMALL, tmp_path / "cut", cut_at_4)
     later: list[PretrainRow] = []
     resumed = pretrain(SMALL, tmp_path / "cut", later.append)
-    assert later == rows[2:]
+    assert later == rows[4:]
     assert resumed.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["provenance.json", "weights.pt"]
 
@@ -69,7 +67,8 @@ def test_the_weights_fit_a_detector_and_their_provenance_is_told(tmp_path: Path)
     assert torch.equal(detector.backbone.state_dict()["conv1.weight"], stored["backbone"]["conv1.weight"])
     provenance = json.loads((tmp_path / "provenance.json").read_text())
     assert provenance["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-    assert (provenance["images"], provenance["pixels"]) == (48, 48 * 32 * 32)
+    assert (provenance["images_seen"], provenance["instances_seen"]) == (48, None)
+    assert (provenance["pixels_measured_seen"], provenance["pixels_nominal_seen"]) == (48 * 32 * 32, 48 * 224 * 224)
     assert 0 <= provenance["top1"] <= 1
 
 
@@ -104,7 +103,7 @@ def test_it_learns_what_is_easy() -> None:
     state = build_pretrain_state(spec, 2, torch.device("cpu"))
     pictures = Brightness()
     assert 0 <= top1(state, pictures) <= 1
-    (row,) = pretrain_rows(state, pictures, spec)
+    *_, row = pretrain_rows(state, pictures, spec)
     assert row.iteration == 20
     assert row.loss < 0.69
     assert top1(state, pictures) == 1.0

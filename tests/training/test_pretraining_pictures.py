@@ -12,11 +12,10 @@ import torch.distributed as dist
 from PIL import Image
 from torch.multiprocessing.spawn import spawn
 
+from raystudy.data.image_folder import ImageFolder
 from raystudy.errors import DataError, SpecError
 from raystudy.spec.presets import tiny_model
 from raystudy.spec.trial import PretrainSpec
-from raystudy.training import pretraining
-from raystudy.training.image_folder import ImageFolder, image_folder_checksum
 from raystudy.training.pretraining import PretrainRow, pretrain
 from raystudy.training.pretraining_pictures import ImageFolderPictures, centre_crop, loaded, random_crop
 
@@ -49,7 +48,7 @@ def recipe(folder: Path, **changes: object) -> PretrainSpec:
         norm_groups=10_000,
         data="imagefolder",
         data_path=str(folder),
-        data_checksum=image_folder_checksum(folder),
+        data_checksum=ImageFolder.open(folder).checksum(),
         image_size=32,
         iterations=6,
         batch_size=4,
@@ -74,13 +73,13 @@ def test_the_listing_has_every_picture_once_with_the_class_of_its_folder(folder:
 def test_the_checksum_is_that_of_content_not_of_place(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(folder, copy)
-    assert image_folder_checksum(copy) == image_folder_checksum(folder)
+    assert ImageFolder.open(copy).checksum() == ImageFolder.open(folder).checksum()
     assert recipe(copy).weights_id == recipe(folder).weights_id
     (copy / "val" / "green" / "1.jpeg").rename(copy / "val" / "green" / "9.jpeg")
-    renamed = image_folder_checksum(copy)
-    assert renamed != image_folder_checksum(folder)
+    renamed = ImageFolder.open(copy).checksum()
+    assert renamed != ImageFolder.open(folder).checksum()
     (copy / "train" / "green" / "1.jpeg").write_bytes(b"shorter")
-    assert image_folder_checksum(copy) != renamed
+    assert ImageFolder.open(copy).checksum() != renamed
 
 
 def test_every_picture_comes_once_a_pass_across_batches_and_crops_differ_from_pass_to_pass(folder: Path) -> None:
@@ -142,15 +141,13 @@ class CutError(Exception):
     """Stands for a kill."""
 
 
-def test_it_learns_and_a_run_that_is_cut_off_ends_bit_equal(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pretraining, "CHECKPOINT_INTERVAL", 10)
+def test_it_learns_and_a_run_that_is_cut_off_ends_bit_equal(folder: Path, tmp_path: Path) -> None:
     spec = recipe(folder, iterations=40, batch_size=8, lr_drops=(30,))
     whole = pretrain(spec, tmp_path / "whole")
     provenance = json.loads((tmp_path / "whole" / "provenance.json").read_text())
     assert provenance["top1"] > 0.9
-    assert (provenance["distinct_images"], provenance["num_classes"], provenance["images"]) == (21, 3, 320)
+    assert (provenance["distinct_images"], provenance["num_classes"], provenance["images_seen"]) == (21, 3, 320)
+    assert provenance["pixels_measured_seen"] == 320 * 32 * 32
     assert provenance["data_checksum"] == spec.data_checksum
 
     def cut_at_20(row: PretrainRow) -> None:
@@ -166,7 +163,6 @@ def work(rank: int, folder: str, specs: list[PretrainSpec]) -> None:
     """One of two workers: trains each recipe at once, and again with a cut; tells the rows of both."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    pretraining.CHECKPOINT_INTERVAL = 2
     for spec in specs:
         whole: list[PretrainRow] = []
         parts: list[PretrainRow] = []
@@ -192,7 +188,7 @@ def test_two_workers_make_the_weights_of_one_and_go_on_bit_equal(folder: Path, t
         told = [json.loads((tmp_path / norm / f"rows-{rank}.json").read_text()) for rank in (0, 1)]
         assert told[0] == told[1]
         whole, parts = told[0]
-        assert [iteration for iteration, _ in whole] == [2, 4, 6]
+        assert [iteration for iteration, _ in whole] == [1, 2, 3, 4, 5, 6]
         assert parts == whole
         files = [tmp_path / norm / name / "weights.pt" for name in ("whole", "cut")]
         assert files[0].read_bytes() == files[1].read_bytes()
@@ -213,8 +209,22 @@ def test_a_recipe_for_more_workers_than_take_part_is_refused(folder: Path, tmp_p
 def test_other_pictures_than_the_recipes_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="listing-"):
         pretrain(recipe(folder, data_checksum="imagenet-1k"), tmp_path)
-    with pytest.raises(SpecError, match="needs its pictures"):
+    with pytest.raises(DataError, match="needs pictures"):
         pretrain(recipe(folder, data_path=""), tmp_path)
+
+
+def test_without_val_the_same_tenth_of_each_class_is_held_out_everywhere(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "train", tmp_path / "flat")
+    shutil.copytree(folder / "train", tmp_path / "half" / "train")
+    flat, half = ImageFolder.open(tmp_path / "flat"), ImageFolder.open(tmp_path / "half")
+    assert not ImageFolder.open(folder).is_split_off
+    assert flat.is_split_off
+    assert half.is_split_off
+    assert "3 pictures (10% of each class) are held out" in flat.summary()
+    assert flat.classes == ("blue", "green", "red")
+    assert (flat.train.labels.tolist(), flat.val.labels.tolist()) == ([0] * 6 + [1] * 6 + [2] * 6, [0, 1, 2])
+    assert not {*flat.train.names.tolist()} & {*flat.val.names.tolist()}
+    assert flat.checksum() == half.checksum() != ImageFolder.open(folder).checksum()
 
 
 def test_a_folder_that_cannot_be_used_is_refused_with_all_problems(folder: Path, tmp_path: Path) -> None:
@@ -227,11 +237,14 @@ def test_a_folder_that_cannot_be_used_is_refused_with_all_problems(folder: Path,
     with pytest.raises(DataError) as caught:
         ImageFolder.open(root)
     assert len(caught.value.problems) == 2
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match="there is no folder"):
         ImageFolder.open(tmp_path / "nowhere")
-    assert len(caught.value.problems) == 2
-    with pytest.raises(DataError, match="holds train/ and val/"):
-        image_folder_checksum(folder / "train")
+    alone = tmp_path / "alone"
+    shutil.copytree(root / "train" / "one", alone / "one")
+    with pytest.raises(DataError, match="has one class, one"):
+        ImageFolder.open(alone)
+    with pytest.raises(DataError, match="no folders of classes"):
+        ImageFolder.open(folder / "train" / "green" / "deeper")
 
 
 def test_a_broken_picture_is_named(folder: Path, tmp_path: Path) -> None:
