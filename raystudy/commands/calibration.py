@@ -37,7 +37,7 @@ def cost_lines(plan: Plan, storage: str, slots: int, price_per_hour: float | Non
     """What ``plan`` is expected to take, for people; how to find out when nothing was measured."""
     calibration = _calibration(storage)
     if calibration is None or calibration.uncovered(plan):
-        return [f"Cost: not measured on this hardware; `raystudy calibrate {source}` does that in a minute or two"]
+        return [f"Cost: not measured on this hardware; `raystudy calibrate {source}` with the same flags does that"]
     found = plan_cost(plan, calibration)
     money = f", {price_per_hour * found.device_hours:,.2f} at {price_per_hour:g} an hour" if price_per_hour else ""
     parts = f"training {found.training_hours:.3g}, evaluation {found.evaluation_hours:.3g}"
