@@ -100,10 +100,10 @@ def train(storage: Path, seed: int, project: str) -> None:
     record = study_record(study, plan)
     store.write_study(STUDY, record)
     tracking = TrackingSettings(project=project, folder=str(storage)) if project else None
-    runs = tracked_runs(STUDY, plan, record["levels"])
+    runs = tracked_runs(record, plan)
     settings = RunSettings(storage=str(storage), study=STUDY, tracking=tracking)
     for segment in plan.segments:
-        run_segment(segment, settings, _Unheard(), runs[segment.segment_id] if project else None)
+        run_segment(segment, settings, _Unheard(), runs[segment.segment_id] if project else ())
 
 
 class _Unheard:

@@ -58,7 +58,7 @@ def run(
     store = Store.open(settings.storage, create=True)
     record = study_record(study, plan)
     store.write_study(study.name, record)
-    tracked = tracked_runs(study.name, plan, record["levels"]) if settings.tracking or settings.tensorboard else {}
+    tracked = tracked_runs(record, plan) if settings.tracking or settings.tensorboard else {}
     console = make_console()
     for init in {trial.init for trial in plan.trials.values() if trial.init.weights_file}:
         adopt_weights(store, init)

@@ -55,7 +55,7 @@ def _run(config: dict[str, Any], run: "Run") -> None:
     from raystudy.spec.identity import from_dict
     from raystudy.spec.plan import Segment
 
-    tracked = None if config["tracked"] is None else TrackedRun.from_dict(config["tracked"])
+    tracked = [TrackedRun.from_dict(content) for content in config["tracked"]]
     run_segment(Segment.from_dict(config["node"]), from_dict(RunSettings, config["settings"]), run, tracked)
 
 
@@ -91,11 +91,21 @@ def _train_in_workers(config: dict[str, Any]) -> None:
 def _pretrain(config: dict[str, Any]) -> None:
     import torch
 
+    from raystudy.cluster.settings import RunSettings
+    from raystudy.cluster.tracked_runs import TrackedRun, with_provenance
+    from raystudy.cluster.tracking import open_tracker
     from raystudy.cluster.weights import make_weights
+    from raystudy.cluster.worker import provenance
+    from raystudy.records import TrialState
     from raystudy.spec.identity import from_dict
     from raystudy.spec.trial import PretrainSpec
     from raystudy.store import Store
 
-    torch.set_num_threads(config["settings"]["threads"])
-    make_weights(Store.open(config["settings"]["storage"]), from_dict(PretrainSpec, config["node"]))
+    settings = from_dict(RunSettings, config["settings"])
+    torch.set_num_threads(settings.threads)
+    store, runs = Store.open(settings.storage), [TrackedRun.from_dict(content) for content in config["tracked"]]
+    made_with = provenance(settings)
+    tracker = open_tracker(settings.tracking, [with_provenance(run, made_with, "cpu") for run in runs], store)
+    make_weights(store, from_dict(PretrainSpec, config["node"]))
+    tracker.finish(TrialState.COMPLETE)
     ray.tune.report({"done": True})

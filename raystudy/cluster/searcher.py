@@ -27,7 +27,7 @@ class PlanSearcher(Searcher):
         plan: Plan,
         segments: Sequence[Segment],
         settings: RunSettings,
-        tracked: Mapping[str, TrackedRun],
+        tracked: Mapping[str, Sequence[TrackedRun]],
         slots: int,
     ) -> None:
         super().__init__()
@@ -78,14 +78,13 @@ class PlanSearcher(Searcher):
         """Nothing to restore: the storage knows."""
 
     def _config(self, kind: str, node_id: str, node: Segment | PretrainSpec) -> dict[str, Any]:
-        run = self._tracked.get(node_id)
         return {
             "kind": kind,
             "node_id": node_id,
             "node": to_dict(node),
             "settings": self._settings,
             "slots": self._slots,
-            "tracked": None if run is None else run.to_dict(),
+            "tracked": [run.to_dict() for run in self._tracked.get(node_id, ())],
         }
 
     def _priority_of_weights(self, weights_id: str) -> int:

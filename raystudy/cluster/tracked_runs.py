@@ -1,10 +1,11 @@
-"""What Weights & Biases is told of a study: one run for each trial, one for each trunk, and the rows as metrics.
+"""What Weights & Biases is told of a study: a run for each trial, trunk and pre-training, and the rows as metrics.
 
 Plain data without wandb. A trial's run bears the trial's id and holds its whole curve, trunk included, so that
 schedules compare from iteration 0; a trunk's run bears the segment's id and shows the work while it happens. What was
 spent stands on the segment that spent it, so that the cost of all runs together is the cost of the study.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, Literal
 from raystudy.records import MEASURED_COLUMNS, EvalRow, Row, SegmentRef, row_to_dict
 from raystudy.spec.identity import from_dict, to_dict
 from raystudy.spec.plan import Plan, Segment
-from raystudy.spec.trial import TrialSpec
+from raystudy.spec.trial import PretrainSpec, TrialSpec
 from raystudy.store import Store
 
 AXIS = "iteration"
@@ -22,6 +23,12 @@ AXIS = "iteration"
 
 CELL = "cell"
 """The config entry that runs are averaged by: all levels but the seed's, such as ``random 6x``."""
+
+DEVICE = "device"
+"""The config entry that says whether a worker is a GPU."""
+
+JobType = Literal["trial", "search", "trunk", "pretrain"]
+"""``search``: a trial that a search has asked for. Trunks and pre-trainings are no trials, and no panel shows them."""
 
 _SHARED = ("lr", "global_batch", "workers", "wall_time_s")
 _EXPOSURE = ("images", "instances", "pixels_nominal", "pixels_measured")
@@ -33,9 +40,9 @@ class TrackedRun:
     """One run as it appears: which, in which group, and what can be filtered and grouped by."""
 
     run_id: str
-    """The trial's id, or the segment's for a trunk: the same run however often it is started."""
+    """The trial's id, the segment's for a trunk, the weights' for a pre-training: the same however often started."""
 
-    job_type: Literal["trial", "trunk"]
+    job_type: JobType
     group: str
     """The study."""
 
@@ -43,13 +50,26 @@ class TrackedRun:
     """Levels of the study's axes as ``axis:level``; a trunk has those that all its trials share."""
 
     config: Mapping[str, Any]
-    """The spec, flat, and each axis with its level."""
+    """The spec, flat, each axis with its level, and where the study comes from."""
 
     segment_id: str
-    """The segment whose process feeds this run; rows of any other are the trunk's."""
+    """The segment that is this run's alone and bears its cost; empty for a trial that ends in a trunk."""
+
+    end: int
+    """Iterations when it is complete."""
 
     earlier: tuple[SegmentRef, ...] = ()
-    """Where the trial's rows before that segment come from."""
+    """Where the trial's other rows come from, first to last: its trunks."""
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is one training run of one detector, with a whole curve."""
+        return self.job_type in ("trial", "search")
+
+    @property
+    def last_segment(self) -> str:
+        """The segment in which it ends; empty for a pre-training."""
+        return self.segment_id or (self.earlier[-1].segment_id if self.earlier else "")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -62,59 +82,87 @@ class TrackedRun:
         return from_dict(cls, data, "run")
 
 
-def tracked_runs(study: str, plan: Plan, levels: Mapping[str, Mapping[str, str]]) -> dict[str, TrackedRun]:
-    """The run that each segment of the plan feeds, by segment id.
+def tracked_runs(
+    study: Mapping[str, Any], plan: Plan, job_type: Literal["trial", "search"] = "trial"
+) -> dict[str, tuple[TrackedRun, ...]]:
+    """The runs that each node of the plan feeds, by the id of the segment or of the weights.
 
-    A trial that ends inside a trunk has no segment of its own; its run is ``trial_run``'s, uploaded from the storage.
+    A branch feeds its trial's run; a trunk its own, and those of the trials that end in it.
 
     Args:
-        study: its name.
+        study: what the storage keeps of it (its name, each trial's levels, its commit).
         plan: of the study.
-        levels: each trial's level on each axis, by trial id; what the storage keeps of the study has them.
+        job_type: ``search`` for trials of a hyper-parameter search.
     """
-    runs = {}
+    runs: dict[str, tuple[TrackedRun, ...]] = {}
     for segment in plan.segments:
-        if segment.kind != "trunk":
-            (trial_id,) = plan.trials_ending_in(segment.segment_id)
-            runs[segment.segment_id] = trial_run(study, trial_id, plan, levels.get(trial_id, {}))
-        else:
-            runs[segment.segment_id] = trunk_run(study, segment, plan, levels)
+        ending = plan.trials_ending_in(segment.segment_id)
+        own = () if segment.kind != "trunk" else (trunk_run(study, segment, plan),)
+        runs[segment.segment_id] = (*own, *(trial_run(study, trial_id, plan, job_type) for trial_id in ending))
+    for weights_id, recipe in plan.pretrainings.items():
+        runs[weights_id] = (pretraining_run(study, weights_id, recipe),)
     return runs
 
 
-def trial_run(study: str, trial_id: str, plan: Plan, levels: Mapping[str, str]) -> TrackedRun:
+def trial_run(
+    study: Mapping[str, Any], trial_id: str, plan: Plan, job_type: Literal["trial", "search"] = "trial"
+) -> TrackedRun:
     """The run of one trial of the plan."""
-    *earlier, own = plan.paths[trial_id]
+    path = plan.paths[trial_id]
+    has_own = plan.segment(path[-1].segment_id).kind != "trunk"
+    levels = study["levels"].get(trial_id, {})
     return TrackedRun(
         run_id=trial_id,
-        job_type="trial",
-        group=study,
+        job_type=job_type,
+        group=study["name"],
         tags=_tags(levels),
-        config={**levels, **flat_spec(plan.trials[trial_id]), CELL: cell(levels)},
-        segment_id=own.segment_id,
-        earlier=tuple(earlier),
+        config={**levels, **flat_spec(plan.trials[trial_id]), CELL: cell(levels), **_origin(study)},
+        segment_id=path[-1].segment_id if has_own else "",
+        end=path[-1].end,
+        earlier=path[:-1] if has_own else path,
     )
 
 
-def trunk_run(study: str, segment: Segment, plan: Plan, levels: Mapping[str, Mapping[str, str]]) -> TrackedRun:
+def trunk_run(study: Mapping[str, Any], segment: Segment, plan: Plan) -> TrackedRun:
     """The run of one trunk, with the levels that all its trials share and no schedule: it has several."""
-    through = [levels.get(trial_id, {}) for trial_id in plan.trials_through(segment.segment_id)]
+    through = [study["levels"].get(trial_id, {}) for trial_id in plan.trials_through(segment.segment_id)]
     common = {axis: level for axis, level in through[0].items() if all(of.get(axis) == level for of in through)}
     config = {key: value for key, value in flat_spec(segment.spec).items() if not key.startswith("schedule_")}
     return TrackedRun(
         run_id=segment.segment_id,
         job_type="trunk",
-        group=study,
+        group=study["name"],
         tags=_tags(common),
-        config={**common, **config, CELL: cell(common)},
+        config={**common, **config, CELL: cell(common), **_origin(study)},
         segment_id=segment.segment_id,
+        end=segment.end,
     )
 
 
-def earlier_rows(store: Store, run: TrackedRun) -> list[Row]:
-    """The rows of the trial before its own segment, first to last."""
+def pretraining_run(study: Mapping[str, Any], weights_id: str, recipe: PretrainSpec) -> TrackedRun:
+    """The run of one pre-training: its recipe, and at the end what came of it. The storage keeps no rows of it."""
+    return TrackedRun(
+        run_id=weights_id,
+        job_type="pretrain",
+        group=study["name"],
+        tags=(),
+        config={**flat_spec(recipe), **_origin(study)},
+        segment_id="",
+        end=recipe.iterations,
+    )
+
+
+def with_provenance(run: TrackedRun, provenance: Mapping[str, Any], device: str) -> TrackedRun:
+    """The run with what its segment was trained with: versions, threads, machine."""
+    return dataclasses.replace(run, config={**run.config, **dict(_flat("provenance", provenance)), DEVICE: device})
+
+
+def earlier_rows(store: Store, run: TrackedRun, segment_id: str) -> list[Row]:
+    """The rows of the run before those of the segment that is at work on it, first to last."""
     rows: list[Row] = []
     for ref in run.earlier:
+        if ref.segment_id == segment_id:
+            break
         rows += [row for row in store.segment(ref.segment_id).rows() if ref.start < row.iteration <= ref.end]
     return rows
 
@@ -129,15 +177,26 @@ def points(rows: Iterable[Row], run: TrackedRun) -> Iterator[dict[str, Any]]:
         point: dict[str, Any] = {AXIS: iteration}
         for row in together:
             point |= _metrics(row)
-            if run.job_type == "trial":
+            if run.is_trial:
                 point["in_trunk"] = int(row.segment_id != run.segment_id)
         yield point
 
 
+def is_shown(iteration: int, eval_interval: int) -> bool:
+    """Whether an evaluation is one that is shown in pictures: the 1st, 2nd, 4th, 8th, …
+
+    A function of the iteration alone, so that all trials show the same iterations, and that a run has at most
+    ``log2`` of its evaluations as pictures. The end of a trial is shown besides.
+    """
+    number, rest = divmod(iteration, eval_interval)
+    return rest == 0 and number > 0 and number & (number - 1) == 0
+
+
 def summary(rows: Iterable[Row], run: TrackedRun) -> dict[str, Any]:
-    """What is said of the whole run: final and best AP, and what its own segment has cost."""
+    """What is said of the whole run: final and best AP, what was seen, and what its own segment has cost."""
     found: dict[str, Any] = {}
     for row in rows:
+        found |= {f"exposure/{name}": getattr(row, name) for name in _EXPOSURE}
         if isinstance(row, EvalRow):
             for name in _BEST:
                 value = getattr(row, name)
@@ -147,11 +206,25 @@ def summary(rows: Iterable[Row], run: TrackedRun) -> dict[str, Any]:
                 if value > found.get(f"best/{name}", -math.inf):
                     found |= {f"best/{name}": value, f"best/{name}_iteration": row.iteration}
         if row.segment_id == run.segment_id and not math.isnan(row.wall_time_s):
-            found["cost/worker_hours"] = row.wall_time_s * row.workers / 3600
+            found |= _cost(row.wall_time_s, row.workers, run.config.get(DEVICE))
     return found
 
 
-def flat_spec(spec: TrialSpec) -> dict[str, Any]:
+def pretraining_summary(provenance: Mapping[str, Any], run: TrackedRun) -> dict[str, Any]:
+    """What came of a pre-training, from what the storage keeps of the weights."""
+    found = {name: provenance[name] for name in ("top1", "sha256") if name in provenance}
+    found |= {f"exposure/{name}": provenance[name] for name in ("images", "instances") if name in provenance}
+    if "wall_time_s" in provenance:
+        found |= _cost(provenance["wall_time_s"], provenance.get("workers", 1), run.config.get(DEVICE))
+    return found
+
+
+def _cost(wall_time_s: float, workers: int, device: Any) -> dict[str, float]:
+    hours = wall_time_s * workers / 3600
+    return {"cost/worker_hours": hours, **({"cost/gpu_hours": hours if device == "cuda" else 0.0} if device else {})}
+
+
+def flat_spec(spec: TrialSpec | PretrainSpec) -> dict[str, Any]:
     """The spec with one key a field: ``model_norm``, ``schedule_total``. (wandb takes a dot for nesting.)"""
     return dict(_flat("", to_dict(spec)))
 
@@ -167,6 +240,10 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _flat(f"{prefix}_{key}" if prefix else key, item)
     else:
         yield prefix, value
+
+
+def _origin(study: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: study[name] for name in ("commit", "preset") if study.get(name)}
 
 
 def _tags(levels: Mapping[str, str]) -> tuple[str, ...]:

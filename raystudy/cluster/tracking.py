@@ -1,4 +1,11 @@
-"""Weights & Biases: a view of the storage that costs no trial.
+"""Tracking: views of the storage in Weights & Biases and TensorBoard that cost no trial.
+
+    TrackingSettings     where runs are shown                  (here)
+    open_tracker         what a trial tells its rows           (here)
+    tracked_runs         what is told: runs, points, summary   plain data
+    tracking_wandb       one run in W&B, live or uploaded      tracking_media, tracking_artifacts: what belongs to it
+    tracking_sync        W&B from the storage
+    tracking_view        the workspace, tracking_report the report
 
 Only rows that a checkpoint has committed are logged, each iteration once and in one call, so that a run never shows
 what storage does not hold. A process that is killed and started again passes all rows of its trial; those that the
@@ -12,25 +19,19 @@ import logging
 import netrc
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Protocol
 from urllib.parse import urlparse
 
-from raystudy.cluster.tracked_runs import AXIS, TrackedRun, points, summary
-from raystudy.errors import SpecError, TrackingError
+from raystudy.cluster.tracked_runs import TrackedRun, earlier_rows
+from raystudy.errors import SpecError
 from raystudy.records import Row, TrialState
-
-if TYPE_CHECKING:
-    import wandb
+from raystudy.store import Store
 
 LOGGER = logging.getLogger(__name__)
-
-_FLUSH_INTERVAL_S = 1.0
-"""Between writes of wandb's own log. Its default of 15 s loses the whole run when a process is killed early."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +52,11 @@ class TrackingSettings:
     finish_timeout_s: float = 60.0
     """How long it waits at its end for the last rows to arrive; then they stay on disk."""
 
+    weights: bool = False
+    """Whether the final weights of complete trials are uploaded, with what they were made from."""
+
     @classmethod
-    def parse(cls, text: str, *, offline: bool = False, folder: str = "") -> "TrackingSettings":
+    def parse(cls, text: str, *, offline: bool = False, folder: str = "", weights: bool = False) -> "TrackingSettings":
         """From ``PROJECT`` or ``PROJECT/ENTITY``.
 
         Raises:
@@ -63,11 +67,11 @@ class TrackingSettings:
             raise SpecError(
                 f"--wandb is {text!r}, but must be PROJECT or PROJECT/ENTITY of letters, digits, '-', '_' and '.'"
             )
-        return cls(project=project, entity=entity, offline=offline, folder=folder)
+        return cls(project=project, entity=entity, offline=offline, folder=folder, weights=weights)
 
     def problems(self) -> list[str]:
         """What would keep runs from arriving, told before anything starts."""
-        if self.offline or _mode_from_environment() or _has_key():
+        if self.offline or mode_from_environment() or _has_key():
             return []
         return [
             "--wandb finds no key: set WANDB_API_KEY, or run `wandb login` (which writes it to ~/.netrc), "
@@ -90,21 +94,34 @@ class Tracker(Protocol):
         ...
 
 
-def open_tracker(settings: TrackingSettings | None, run: TrackedRun | None, tensorboard: str = "") -> Tracker:
-    """The tracker of one run: one that does nothing when tracking is off. On rank 0 only.
+def open_tracker(
+    settings: TrackingSettings | None,
+    runs: Sequence[TrackedRun],
+    store: Store | None = None,
+    segment_id: str = "",
+    tensorboard: str = "",
+) -> Tracker:
+    """The tracker of what one process feeds: one that does nothing when tracking is off. On rank 0 only.
 
     Args:
         settings: Weights & Biases; None is off.
-        run: what is tracked.
+        runs: what is tracked: a trial, or a trunk and the trials that end in it. Each takes the rows that are its own.
+        store: where earlier rows, pictures, tables and weights come from; None takes the given rows alone.
+        segment_id: the segment whose rows the tracker will be given.
         tensorboard: folder for TensorBoard's files; empty is off.
     """
-    trackers = []
-    if run is not None and settings is not None and _mode_from_environment() != "disabled":
-        trackers.append(_Harmless("W&B", run, functools.partial(_WandbTracker, settings, run)))
-    if run is not None and tensorboard:
-        from raystudy.cluster.tensorboard import TensorboardTracker
+    trackers: list[Tracker] = []
+    for run in runs:
+        before = functools.partial(earlier_rows, store, run, segment_id) if store is not None else list[Row]
+        if settings is not None and mode_from_environment() != "disabled":
+            from raystudy.cluster.tracking_wandb import WandbTracker
 
-        trackers.append(_Harmless("TensorBoard", run, functools.partial(TensorboardTracker, Path(tensorboard), run)))
+            trackers.append(_Harmless("W&B", run, before, functools.partial(WandbTracker, settings, run, store)))
+        if tensorboard:
+            from raystudy.cluster.tensorboard import TensorboardTracker
+
+            opened = functools.partial(TensorboardTracker, Path(tensorboard), run)
+            trackers.append(_Harmless("TensorBoard", run, before, opened))
     return _Trackers(trackers)
 
 
@@ -124,20 +141,31 @@ class _Trackers:
 
 
 class _Harmless:
-    """A tracker whose errors end the tracking, not the trial."""
+    """A tracker of one run, fed with the rows that are the run's; its errors end the tracking, not the trial."""
 
-    def __init__(self, name: str, run: TrackedRun, open_it: Callable[[], Tracker]) -> None:
-        self._name, self._run_id = name, run.run_id
+    def __init__(
+        self, name: str, run: TrackedRun, before: Callable[[], list[Row]], open_it: Callable[[], Tracker]
+    ) -> None:
+        self._name, self._run = name, run
+        self._before: list[Row] = []
+        self._reached = 0
         self._tracker: Tracker | None = None
         with self._told():
+            self._before = before()
             self._tracker = open_it()
 
     def log(self, rows: Sequence[Row]) -> None:
+        own = [*self._before, *(row for row in rows if row.iteration <= self._run.end)]
+        self._reached = max([self._reached, *(row.iteration for row in own[-1:])])
         if self._tracker is not None:
             with self._told():
-                self._tracker.log(rows)
+                self._tracker.log(own)
 
     def finish(self, state: TrialState, error: str = "") -> None:
+        if self._reached >= self._run.end:  # whatever became of the trunk that it has ended in
+            state, error = TrialState.COMPLETE, ""
+        elif self._run.is_trial and state == TrialState.COMPLETE:  # its trunk was asked for a part only
+            state = TrialState.RUNNING
         if self._tracker is not None:
             with self._told():
                 self._tracker.finish(state, error)
@@ -150,131 +178,14 @@ class _Harmless:
             self._tracker = None
             LOGGER.warning(
                 "%s: no longer tracked in %s, training goes on (%s: %s)",
-                self._run_id,
+                self._run.run_id,
                 self._name,
                 type(error).__name__,
                 error,
             )
 
 
-class _WandbTracker:
-    def __init__(self, settings: TrackingSettings, run: TrackedRun) -> None:
-        self._tracked = run
-        self._rows: list[Row] = []
-        self._run = _init(settings, run)
-        self._last_iteration = max(self._run.starting_step - 1, 0)
-        """Rows up to here have been given to wandb, by this process or by one before it."""
-
-    def log(self, rows: Sequence[Row]) -> None:
-        seen = self._rows[-1].iteration if self._rows else 0
-        self._rows += [row for row in rows if row.iteration > seen]
-        _log(self._run, points([row for row in self._rows if row.iteration > self._last_iteration], self._tracked))
-        self._last_iteration = max([self._last_iteration, *(row.iteration for row in self._rows[-1:])])
-
-    def finish(self, state: TrialState, error: str = "") -> None:
-        self._run.summary.update(_ending(self._rows, self._tracked, state, error))
-        self._run.finish(exit_code=_exit_code(state))
-
-
-def upload(settings: TrackingSettings, run: TrackedRun, rows: Sequence[Row], state: TrialState, error: str = "") -> int:
-    """Bring a run that nothing works on any more to the server; points that it has already are not sent again.
-
-    Returns:
-        Points sent.
-
-    Raises:
-        TrackingError: the server was not reached, or did not take everything in time. Calling again is safe.
-    """
-    import wandb
-
-    try:
-        started = _start(settings, run, "online", all_or_error=True)
-        fresh = [row for row in rows if row.iteration >= started.starting_step]
-        sent = _log(started, points(fresh, run))
-        started.summary.update(_ending(rows, run, state, error))
-        started.finish(exit_code=_exit_code(state))
-    except (wandb.Error, TimeoutError) as problem:
-        wandb.teardown()
-        raise TrackingError(f"{run.run_id} could not be uploaded to W&B: {problem}; try again later") from problem
-    return sent
-
-
-def _log(started: "wandb.Run", fresh: Iterable[dict[str, Any]]) -> int:
-    sent = 0
-    for point in fresh:
-        # commit=True: a step that waits for the next one is lost when the process is killed.
-        started.log(point, step=point[AXIS], commit=True)
-        sent += 1
-    return sent
-
-
-def _ending(rows: Sequence[Row], run: TrackedRun, state: TrialState, error: str) -> dict[str, Any]:
-    return {**summary(rows, run), "state": state.value, "error": error}
-
-
-def _exit_code(state: TrialState) -> int:
-    return 0 if state == TrialState.COMPLETE else 1
-
-
-def _init(settings: TrackingSettings, run: TrackedRun) -> "wandb.Run":
-    import wandb
-
-    if not settings.offline and _mode_from_environment() != "offline":
-        try:
-            return _start(settings, run, "online")
-        except wandb.Error as error:  # server not reached in time, key refused or missing
-            LOGGER.warning("%s: W&B not reached, kept on disk instead (%s)", run.run_id, error)
-            wandb.teardown()  # wandb-core holds on to the id of the run that it could not start
-    _remove_older_fragments(settings, run)
-    return _start(settings, run, "offline")
-
-
-def _start(
-    settings: TrackingSettings, run: TrackedRun, mode: Literal["online", "offline"], *, all_or_error: bool = False
-) -> "wandb.Run":
-    import wandb
-
-    if wandb.run is not None:  # left open by an exception; its id would be refused as still in use
-        wandb.run.finish(exit_code=1)
-    wandb.setup(wandb.Settings(silent=True))  # the setting of the run comes too late for the greeting
-    if settings.folder:
-        Path(settings.folder).mkdir(parents=True, exist_ok=True)
-    started = wandb.init(
-        project=settings.project,
-        entity=settings.entity or None,
-        id=run.run_id,
-        name=run.run_id,
-        group=run.group,
-        job_type=run.job_type,
-        tags=list(run.tags),
-        config=dict(run.config),
-        dir=settings.folder or None,
-        mode=mode,
-        # Without it a second process with the same id begins at step 0 again, and its rows come double.
-        resume="allow" if mode == "online" else None,
-        settings=wandb.Settings(
-            init_timeout=settings.init_timeout_s,
-            finish_timeout=settings.finish_timeout_s,
-            finish_timeout_raises=all_or_error,
-            x_transaction_log_flush_interval=_FLUSH_INTERVAL_S,
-            console="off",
-            silent=True,
-            disable_git=True,
-            save_code=False,
-        ),
-    )
-    started.define_metric(AXIS)
-    started.define_metric("*", step_metric=AXIS)
-    return started
-
-
-def _remove_older_fragments(settings: TrackingSettings, run: TrackedRun) -> None:
-    """Delete what an earlier process kept of this run: the new one is given all its rows, and keeps them whole."""
-    for folder in Path(settings.folder or ".").glob(f"wandb/offline-run-*-{run.run_id}"):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _mode_from_environment() -> str:
+def mode_from_environment() -> str:
     """``offline`` or ``disabled`` when wandb's own variable says so, else empty."""
     mode = os.environ.get("WANDB_MODE", "")
     return {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}.get(mode, "")

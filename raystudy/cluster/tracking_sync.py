@@ -5,10 +5,17 @@ sent twice, however many processes have worked on a run and whatever they left o
 """
 
 from collections.abc import Iterator
+from typing import Literal
+
+import wandb
+from wandb.apis.public.runs import RunNotFoundError
 
 from raystudy.cluster.ledger import read_trial
-from raystudy.cluster.tracked_runs import TrackedRun, trial_run, trunk_run
-from raystudy.cluster.tracking import TrackingSettings, upload
+from raystudy.cluster.tracked_runs import TrackedRun, pretraining_run, trial_run, trunk_run, with_provenance
+from raystudy.cluster.tracking import TrackingSettings
+from raystudy.cluster.tracking_generations import begin_generation, forget_replaced, replaced_generations, wandb_id
+from raystudy.cluster.tracking_wandb import upload
+from raystudy.errors import TrackingError
 from raystudy.records import Row, TrialState
 from raystudy.spec.plan import stored_plan
 from raystudy.store import Store
@@ -17,7 +24,7 @@ _ENDED = (TrialState.COMPLETE, TrialState.DIVERGED, TrialState.FAILED)
 
 
 def sync_study(store: Store, study: str, settings: TrackingSettings) -> Iterator[tuple[str, int]]:
-    """Upload the study's trials and trunks that have ended; each run's id and how many points were new.
+    """Upload the study's runs that have ended; each run's id and how many points were new.
 
     What is still being trained is left to its own process.
 
@@ -25,20 +32,78 @@ def sync_study(store: Store, study: str, settings: TrackingSettings) -> Iterator
         TrackingError: the server cannot be reached; what was uploaded so far stays, and calling again goes on.
     """
     for run, rows, state, error in ended_runs(store, study):
-        yield run.run_id, upload(settings, run, rows, state, error)
+        yield run.run_id, upload(settings, run, rows, state, error, store)
+
+
+def begin_rebuild(store: Store, settings: TrackingSettings) -> None:
+    """Let the next sync build all runs of the storage anew, and ``delete_replaced`` take the old ones away.
+
+    Runs cannot be emptied, and the id of a deleted one is refused for days, so the new ones have ids of their own.
+    """
+    begin_generation(store, settings.project)
+
+
+def delete_replaced(store: Store, settings: TrackingSettings) -> Iterator[str]:
+    """Delete the runs that a rebuild has replaced, once the new ones are there; their ids.
+
+    Raises:
+        TrackingError: the server cannot be reached or does not allow it; calling again goes on.
+    """
+    numbers = replaced_generations(store, settings.project)
+    if not numbers:
+        return
+    owner = f"{settings.entity}/" if settings.entity else ""
+    runs = {run.run_id: run for study in store.study_names() for run in all_runs(store, study)}
+    try:
+        api = wandb.Api()
+        for identity in (wandb_id(run, number) for run in runs.values() for number in numbers):
+            if _delete(api, f"{owner}{settings.project}/{identity}"):
+                yield identity
+    except wandb.Error as problem:
+        raise TrackingError(
+            f"the runs that were replaced could not all be deleted: {problem}; call wandb-sync again, or delete them "
+            "in the browser"
+        ) from problem
+    forget_replaced(store, settings.project)
+
+
+def _delete(api: wandb.Api, path: str) -> bool:
+    """Whether there was such a run."""
+    try:
+        api.run(path).delete()
+    except RunNotFoundError:
+        return False
+    return True
 
 
 def ended_runs(store: Store, study: str) -> Iterator[tuple[TrackedRun, list[Row], TrialState, str]]:
-    """Trials and trunks that nothing works on any more: run, rows, state, error."""
+    """Runs that nothing works on any more: pre-trainings, trunks, trials; run, rows, state, error."""
     content = store.read_study(study)
-    plan, levels = stored_plan(content), content["levels"]
-    for segment in plan.segments:
-        result = store.segment(segment.segment_id).result()
-        if segment.kind == "trunk" and result is not None and result["state"] in _ENDED:
-            run = trunk_run(study, segment, plan, levels)
-            yield run, store.segment(segment.segment_id).rows(), TrialState(result["state"]), str(result["error"])
-    for trial_id in plan.trials:
-        record = read_trial(store, plan, trial_id)
+    plan = stored_plan(content)
+    for run in all_runs(store, study):
+        if run.job_type == "pretrain":
+            if store.has_weights(run.run_id):
+                yield run, [], TrialState.COMPLETE, ""
+            continue
+        result = store.segment(run.last_segment).result()
+        made = (
+            with_provenance(run, result["provenance"], result["device"]) if result and "provenance" in result else run
+        )
+        if run.job_type == "trunk":
+            if result is not None and result["state"] in _ENDED:
+                state, error = TrialState(result["state"]), str(result["error"])
+                yield made, store.segment(run.segment_id).rows(), state, error
+            continue
+        record = read_trial(store, plan, run.run_id)
         if record.state in _ENDED:
-            run = trial_run(study, trial_id, plan, levels.get(trial_id, {}))
-            yield run, store.trial_rows(record), record.state, record.error
+            yield made, store.trial_rows(record), record.state, record.error
+
+
+def all_runs(store: Store, study: str) -> Iterator[TrackedRun]:
+    """Every run that the study has or will have."""
+    content = store.read_study(study)
+    plan = stored_plan(content)
+    job_type: Literal["trial", "search"] = "search" if content.get("search") else "trial"
+    yield from (pretraining_run(content, weights_id, recipe) for weights_id, recipe in plan.pretrainings.items())
+    yield from (trunk_run(content, segment, plan) for segment in plan.segments if segment.kind == "trunk")
+    yield from (trial_run(content, trial_id, plan, job_type) for trial_id in plan.trials)

@@ -13,12 +13,12 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from raystudy.cluster.settings import RunSettings
-from raystudy.cluster.tracked_runs import TrackedRun, earlier_rows
+from raystudy.cluster.tracked_runs import TrackedRun, is_shown, with_provenance
 from raystudy.cluster.tracking import Tracker, open_tracker
 from raystudy.cluster.weights import WEIGHTS_FILE
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import TrainLoader, open_split
-from raystudy.errors import DivergedError, TrainingError
+from raystudy.errors import DataError, DivergedError, TrainingError
 from raystudy.evaluation.examples import Examples
 from raystudy.evaluation.matches import Matches
 from raystudy.records import EvalRow, Row, TrialState, read_rows
@@ -40,10 +40,10 @@ class Run(Protocol):
         ...
 
 
-def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: TrackedRun | None = None) -> None:
+def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: Sequence[TrackedRun] = ()) -> None:
     """Train ``segment`` to its end, from wherever its storage says that it stands.
 
-    ``tracked`` is the run that Weights & Biases shows of it, when tracking is on.
+    ``tracked`` are the runs that Weights & Biases shows of it, when tracking is on.
 
     Divergence and a device out of memory are results: they are kept, and not raised. Everything else is raised, so
     that whoever scheduled the segment can try again; what was committed is not lost.
@@ -58,9 +58,8 @@ def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: Trac
     state = _restore(segment, settings, kept)
     if is_first:
         kept.log("start", attempt=attempt, iteration=state.iteration, end=segment.end)
-    tensorboard = f"{settings.storage}/tensorboard" if settings.tensorboard else ""
-    tracker = open_tracker(settings.tracking, tracked, tensorboard) if is_first else open_tracker(None, None)
-    with _Commits(segment, settings, kept, attempt, tracker, tracked) as commits:
+    tracker = _open_tracker(segment, settings, tracked if is_first else ())
+    with _Commits(segment, settings, kept, attempt, tracker) as commits:
         try:
             _train(state, segment, settings, commits, run)
             outcome, error = TrialState.COMPLETE, ""
@@ -84,11 +83,9 @@ class _Commits:
         kept: SegmentStore,
         attempt: int,
         tracker: Tracker,
-        tracked: TrackedRun | None,
     ) -> None:
         self._segment, self._settings, self._kept = segment, settings, kept
         self._attempt, self._tracker = attempt, tracker
-        self._earlier = earlier_rows(Store.open(settings.storage), tracked) if tracked is not None else []
         self._writer = ThreadPoolExecutor(max_workers=1)
         self._writing: Future[list[Row]] | None = None
 
@@ -101,10 +98,9 @@ class _Commits:
     def commit(self, state: TrainState, validate: Validator) -> None:
         """Make everything up to the state's iteration final; returns before that is done."""
         self._wait()
-        is_end = state.iteration in self._segment.ends
-        matches, examples = validate.matches(), validate.examples() if is_end else None
+        matches = validate.matches() if state.iteration in self._segment.ends else {}
         self._writing = self._writer.submit(
-            self._write, state.snapshot(), state.iteration, list(state.rows), matches, examples
+            self._write, state.snapshot(), state.iteration, list(state.rows), matches, self._examples(state, validate)
         )
 
     def finish(self, state: TrainState, outcome: TrialState, error: str) -> None:
@@ -125,7 +121,7 @@ class _Commits:
         self._kept.finish(self._attempt, result, rows)
         self._kept.log("finish", attempt=self._attempt, iteration=state.iteration, state=outcome.value, error=error)
         self._kept.prune(keep=self._segment.forks, last=1)
-        self._tracker.log([*self._earlier, *rows])
+        self._tracker.log(rows)
         self._tracker.finish(outcome, error)
 
     def progress(self, row: Row) -> None:
@@ -140,24 +136,43 @@ class _Commits:
         matches: Mapping[str, Matches],
         examples: Examples | None,
     ) -> list[Row]:
-        """``examples`` are there at the end of a trial; its matches are kept then, too."""
+        """``matches`` are there at the end of a trial; ``examples`` then, and where tracking shows pictures."""
         own = self._own(rows)
-        if examples is not None:
+        if matches:
             self._kept.keep_matches(self._attempt, iteration, matches)
+        if examples is not None:
             self._kept.keep_examples(self._attempt, iteration, examples)
         self._kept.commit(self._attempt, iteration, snapshot.save, own)
         self._kept.prune(keep=self._segment.forks)
         return own
 
+    def _examples(self, state: TrainState, validate: Validator) -> Examples | None:
+        if state.iteration in self._segment.ends:
+            return validate.examples()
+        if self._settings.tracking is None or not is_shown(state.iteration, self._segment.spec.eval_interval):
+            return None
+        try:
+            return validate.examples()
+        except (OSError, DataError) as error:  # pictures for eyes only: they cost no trial
+            self._kept.log("no examples", iteration=state.iteration, error=str(error))
+            return None
+
     def _wait(self) -> None:
         """For the checkpoint that is being written; raises what went wrong with it."""
         if self._writing is not None:
-            self._tracker.log([*self._earlier, *self._writing.result()])
+            self._tracker.log(self._writing.result())
             self._writing = None
 
     def _own(self, rows: Sequence[Row]) -> list[Row]:
         """Without those of a gap between an older checkpoint and the fork: they are the trunk's, not the branch's."""
         return [row for row in rows if row.iteration > self._segment.start]
+
+
+def _open_tracker(segment: Segment, settings: RunSettings, tracked: Sequence[TrackedRun]) -> Tracker:
+    origin = provenance(settings) if tracked else {}
+    runs = [with_provenance(run, origin, settings.device) for run in tracked]
+    tensorboard = f"{settings.storage}/tensorboard" if settings.tensorboard else ""
+    return open_tracker(settings.tracking, runs, Store.open(settings.storage), segment.segment_id, tensorboard)
 
 
 def _begin(kept: SegmentStore, segment: Segment) -> int:

@@ -35,7 +35,7 @@ def test_points_are_there_once_also_after_a_restart(tmp_path: Path) -> None:
     tracker.log([row for row in rows if row.iteration <= 20])  # and the process dies
     assert max(step for _, step in scalars(tmp_path / run.run_id)) == 20
 
-    tracker = open_tracker(None, run, tensorboard=str(tmp_path))
+    tracker = open_tracker(None, [run], tensorboard=str(tmp_path))
     for end in (20, 35, 40):
         tracker.log([row for row in rows if row.iteration <= end])
     tracker.finish(TrialState.COMPLETE)
@@ -53,6 +53,6 @@ def test_points_are_there_once_also_after_a_restart(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_does_not_stop_the_trial(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     run, rows = branch_of_2x()
-    tracker = open_tracker(None, run, tensorboard=str(tmp_path / "file"))
+    tracker = open_tracker(None, [run], tensorboard=str(tmp_path / "file"))
     tracker.log(rows)
     tracker.finish(TrialState.COMPLETE)

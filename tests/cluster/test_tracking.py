@@ -1,5 +1,6 @@
 """Runs in Weights & Biases hold the rows of our storage, each once, whatever happens to the process."""
 
+import dataclasses
 import json
 import math
 import os
@@ -27,16 +28,34 @@ def schedule(label: str, total: int) -> ScheduleSpec:
     return ScheduleSpec(total=total, drops=(Drop(before_end=10),), warmup_iterations=0, label=label)
 
 
-def study_of_two_schedules() -> tuple[Plan, dict[str, TrackedRun]]:
+def study_record(study: StudySpec) -> dict[str, Any]:
+    """What the storage keeps of a study, as far as tracking reads it."""
+    plan = make_plan(study.trials())
+    return {
+        "name": study.name,
+        "commit": "abc1234",
+        "trials": {trial_id: trial.to_dict() for trial_id, trial in plan.trials.items()},
+        "levels": {trial.trial_id: names for names, trial in study.cells()},
+        "paths": {trial_id: [dataclasses.asdict(ref) for ref in path] for trial_id, path in plan.paths.items()},
+    }
+
+
+def two_schedules() -> StudySpec:
     """1x drops at 10 and ends at 20, 2x drops at 30 and ends at 40: a trunk of 30 iterations and two branches."""
     base = TrialSpec(schedule=schedule("1x", 20), eval_interval=10, log_interval=5, workers=1)
     axis = Axis(
         name="schedule",
         levels=tuple(Level(name=f"{k}x", overrides={"schedule": schedule(f"{k}x", 20 * k)}) for k in (1, 2)),
     )
-    study = StudySpec(name="two-schedules", base=base, axes=(axis,))
-    plan = make_plan(study.trials())
-    return plan, tracked_runs(study.name, plan, {trial.trial_id: names for names, trial in study.cells()})
+    return StudySpec(name="two-schedules", base=base, axes=(axis,))
+
+
+def study_of_two_schedules() -> tuple[Plan, dict[str, TrackedRun]]:
+    """The plan, and the only run that each of its segments feeds."""
+    plan = make_plan(two_schedules().trials())
+    runs = tracked_runs(study_record(two_schedules()), plan)
+    assert all(len(fed) == 1 for fed in runs.values())
+    return plan, {node: fed[0] for node, fed in runs.items()}
 
 
 def rows_of(segment_id: str, iterations: Iterable[int]) -> list[Row]:
@@ -138,13 +157,13 @@ def test_the_rows_before_the_fork_are_read_from_the_trunk(tmp_path: Path) -> Non
     kept = store.segment(trunk.segment_id)
     rows = rows_of(trunk.segment_id, range(5, 31, 5))
     kept.finish(kept.begin_attempt(), {"state": "complete", "iteration": 30}, rows)
-    found = earlier_rows(store, runs[own.segment_id])
+    found = earlier_rows(store, runs[own.segment_id], own.segment_id)
     assert [repr(row) for row in found] == [repr(row) for row in rows if row.iteration <= 10]  # nan is not nan
 
 
 def test_an_offline_run_holds_every_row_once(tmp_path: Path) -> None:
     run, rows = branch_of_2x()
-    tracker = open_tracker(offline(tmp_path), run)
+    tracker = open_tracker(offline(tmp_path), [run])
     for end in (30, 30, 35, 40):  # as commits happen: each time all rows so far
         tracker.log([row for row in rows if row.iteration <= end])
     tracker.finish(TrialState.COMPLETE)
@@ -180,7 +199,7 @@ from pathlib import Path
 from tests.cluster.test_tracking import branch_of_2x, offline
 from raystudy.cluster.tracking import open_tracker
 run, rows = branch_of_2x()
-tracker = open_tracker(offline(Path({folder!r})), run)
+tracker = open_tracker(offline(Path({folder!r})), [run])
 tracker.log([row for row in rows if row.iteration <= 35])
 time.sleep(1.5)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -199,7 +218,7 @@ def test_a_killed_and_restarted_run_holds_every_row_once(tmp_path: Path) -> None
     (fragment,) = fragments(tmp_path, run)
     assert [point["iteration"] for point in history(inspected(fragment))][:6] == list(range(5, 31, 5))
 
-    tracker = open_tracker(offline(tmp_path), run)
+    tracker = open_tracker(offline(tmp_path), [run])
     tracker.log([row for row in rows if row.iteration <= 35])
     tracker.log(rows)
     tracker.finish(TrialState.COMPLETE)
@@ -209,7 +228,7 @@ def test_a_killed_and_restarted_run_holds_every_row_once(tmp_path: Path) -> None
 
 def test_a_diverged_run_ends_as_failed_with_its_reason(tmp_path: Path) -> None:
     run, rows = branch_of_2x()
-    tracker = open_tracker(offline(tmp_path), run)
+    tracker = open_tracker(offline(tmp_path), [run])
     tracker.log(rows[:4])
     tracker.finish(TrialState.DIVERGED, "loss is nan at iteration 17")
     records = inspected(fragments(tmp_path, run)[0])
@@ -221,7 +240,7 @@ def test_two_runs_one_after_the_other_in_one_process_stay_apart(tmp_path: Path) 
     _, runs = study_of_two_schedules()
     for segment_id, run in runs.items():
         rows = rows_of(segment_id, [10])
-        tracker = open_tracker(offline(tmp_path), run)
+        tracker = open_tracker(offline(tmp_path), [run])
         tracker.log(rows)
         tracker.finish(TrialState.COMPLETE)
         (fragment,) = fragments(tmp_path, run)
@@ -230,8 +249,8 @@ def test_two_runs_one_after_the_other_in_one_process_stay_apart(tmp_path: Path) 
 
 def test_a_run_that_an_exception_left_open_is_taken_up_again_in_the_same_process(tmp_path: Path) -> None:
     run, rows = branch_of_2x()
-    open_tracker(offline(tmp_path), run).log(rows[:4])  # and never finished
-    tracker = open_tracker(offline(tmp_path), run)
+    open_tracker(offline(tmp_path), [run]).log(rows[:4])  # and never finished
+    tracker = open_tracker(offline(tmp_path), [run])
     tracker.log(rows)
     tracker.finish(TrialState.COMPLETE)
     (fragment,) = fragments(tmp_path, run)
@@ -248,7 +267,7 @@ def test_an_error_of_the_tracking_never_reaches_the_trial(
 
     monkeypatch.setattr(wandb, "init", broken)
     run, rows = branch_of_2x()
-    tracker = open_tracker(offline(tmp_path), run)
+    tracker = open_tracker(offline(tmp_path), [run])
     tracker.log(rows)
     tracker.finish(TrialState.COMPLETE)
     assert "no space left on device" in caplog.text
@@ -260,7 +279,7 @@ def test_an_unreachable_server_keeps_the_run_on_disk(tmp_path: Path, monkeypatch
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port: refused at once
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     run, rows = branch_of_2x()
-    tracker = open_tracker(TrackingSettings(project="p", folder=str(tmp_path), init_timeout_s=1), run)
+    tracker = open_tracker(TrackingSettings(project="p", folder=str(tmp_path), init_timeout_s=1), [run])
     tracker.log(rows)
     tracker.finish(TrialState.COMPLETE)
     (fragment,) = fragments(tmp_path, run)
@@ -272,7 +291,7 @@ def test_tracking_that_is_off_imports_no_wandb() -> None:
         "import sys\n"
         "from raystudy.cluster.tracking import open_tracker\n"
         "from raystudy.records import TrialState\n"
-        "tracker = open_tracker(None, None)\n"
+        "tracker = open_tracker(None, [])\n"
         "tracker.log([])\n"
         "tracker.finish(TrialState.COMPLETE)\n"
         "sys.exit('wandb' in sys.modules)"

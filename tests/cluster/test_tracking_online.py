@@ -1,5 +1,6 @@
 """Through the real wandb-core against a server on loopback: rows arrive once each, in spite of kills and outages."""
 
+import dataclasses
 import os
 import signal
 import statistics
@@ -13,10 +14,11 @@ from typing import Any, Literal
 import pytest
 
 from raystudy.cluster.tracked_runs import TrackedRun, points
-from raystudy.cluster.tracking import TrackingSettings, open_tracker, upload
+from raystudy.cluster.tracking import TrackingSettings, open_tracker
+from raystudy.cluster.tracking_wandb import upload
 from raystudy.errors import TrackingError
 from raystudy.records import Row, TrialState
-from tests.cluster.test_tracking import branch_of_2x, rows_of, study_of_two_schedules
+from tests.cluster.test_tracking import branch_of_2x, rows_of, study_of_two_schedules, study_record, two_schedules
 from tests.cluster.wandb_standin import KEY, ServedRun, Standin
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,7 +51,7 @@ def expected(rows: list[Row], run: TrackedRun) -> list[dict[str, Any]]:
 
 def test_every_point_arrives_once_under_the_right_name(server: Standin, tmp_path: Path) -> None:
     run, rows = branch_of_2x()
-    tracker = open_tracker(settings(tmp_path), run)
+    tracker = open_tracker(settings(tmp_path), [run])
     for end in (30, 35, 40):
         tracker.log([row for row in rows if row.iteration <= end])
     tracker.finish(TrialState.COMPLETE)
@@ -66,7 +68,7 @@ def test_every_point_arrives_once_under_the_right_name(server: Standin, tmp_path
 
 def test_a_diverged_run_ends_as_failed(server: Standin, tmp_path: Path) -> None:
     run, rows = branch_of_2x()
-    tracker = open_tracker(settings(tmp_path), run)
+    tracker = open_tracker(settings(tmp_path), [run])
     tracker.log(rows[:3])
     tracker.finish(TrialState.DIVERGED, "loss is nan")
     served = server.runs[run.run_id]
@@ -82,7 +84,7 @@ from tests.cluster.test_tracking import branch_of_2x
 from tests.cluster.test_tracking_online import settings
 from raystudy.cluster.tracking import open_tracker
 run, rows = branch_of_2x()
-tracker = open_tracker(settings(Path({folder!r})), run)
+tracker = open_tracker(settings(Path({folder!r})), [run])
 tracker.log([row for row in rows if row.iteration <= {end}])
 time.sleep({wait})
 os.kill(os.getpid(), signal.SIGKILL)
@@ -100,7 +102,7 @@ def test_killed_processes_leave_neither_a_hole_nor_a_double(
         command = [sys.executable, "-c", program]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == -signal.SIGKILL, done.stderr
-    tracker = open_tracker(settings(tmp_path / "third"), run)
+    tracker = open_tracker(settings(tmp_path / "third"), [run])
     tracker.log(rows)
     tracker.finish(TrialState.COMPLETE)
     assert arrived(server.runs[run.run_id]) == expected(rows, run)
@@ -111,9 +113,9 @@ def test_killed_processes_leave_neither_a_hole_nor_a_double(
 def test_an_outage_in_the_middle_neither_slows_training_nor_loses_a_point(
     server: Standin, tmp_path: Path, mode: Literal["unavailable", "hanging"]
 ) -> None:
-    run, _ = branch_of_2x()
+    run = dataclasses.replace(branch_of_2x()[0], end=200)
     rows = rows_of(run.segment_id, range(1, 201))
-    tracker = open_tracker(settings(tmp_path), run)
+    tracker = open_tracker(settings(tmp_path), [run])
     tracker.log([row for row in rows if row.iteration <= 40])
     server.break_down(mode)
     durations = []
@@ -132,7 +134,7 @@ def test_a_server_that_stays_away_holds_the_end_up_for_its_bound_only_and_gets_t
     server: Standin, tmp_path: Path
 ) -> None:
     run, rows = branch_of_2x()
-    tracker = open_tracker(settings(tmp_path, finish_timeout_s=3), run)
+    tracker = open_tracker(settings(tmp_path, finish_timeout_s=3), [run])
     tracker.log([row for row in rows if row.iteration <= 20])
     time.sleep(1)
     server.break_down("unavailable")
@@ -157,7 +159,7 @@ def test_a_server_that_is_away_at_the_start_gets_everything_later(
     run, rows = branch_of_2x()
     server.break_down(mode)
     start = time.perf_counter()
-    tracker = open_tracker(settings(tmp_path, init_timeout_s=2), run)
+    tracker = open_tracker(settings(tmp_path, init_timeout_s=2), [run])
     assert time.perf_counter() - start < 2 + 5
     tracker.log(rows)
     tracker.finish(TrialState.COMPLETE)
@@ -168,7 +170,7 @@ def test_a_server_that_is_away_at_the_start_gets_everything_later(
 
 def test_the_key_is_in_no_file_that_tracking_writes(server: Standin, tmp_path: Path) -> None:
     run, rows = branch_of_2x()
-    tracker = open_tracker(settings(tmp_path), run)
+    tracker = open_tracker(settings(tmp_path), [run])
     tracker.log(rows)
     tracker.finish(TrialState.COMPLETE)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -183,17 +185,7 @@ def test_a_whole_study_with_its_trunk_is_uploaded_from_storage(server: Standin, 
 
     plan, runs = study_of_two_schedules()
     store = Store.open(tmp_path / "storage", create=True)
-    store.write_study(
-        "two-schedules",
-        {
-            "trials": {trial_id: trial.to_dict() for trial_id, trial in plan.trials.items()},
-            "levels": {trial_id: {"schedule": trial.schedule.name} for trial_id, trial in plan.trials.items()},
-            "paths": {
-                trial_id: [{"segment_id": ref.segment_id, "start": ref.start, "end": ref.end} for ref in path]
-                for trial_id, path in plan.paths.items()
-            },
-        },
-    )
+    store.write_study("two-schedules", study_record(two_schedules()))
     curves: dict[str, list[Row]] = {}
     for segment in plan.segments:
         rows = rows_of(segment.segment_id, range(segment.start + 5, segment.end + 1, 5))
