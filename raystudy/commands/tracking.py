@@ -1,6 +1,7 @@
 """Commands on what Weights & Biases shows: `raystudy wandb-sync` and `wandb-view`."""
 
 import argparse
+import tempfile
 from typing import Any
 
 from raystudy.commands import EXIT_OK
@@ -16,19 +17,31 @@ def add(added: "argparse._SubParsersAction[Any]") -> None:
     view = add_storage_command(
         added, "wandb-view", "make or update the study's workspace in Weights & Biases", wandb_view
     )
+    sync.add_argument("--weights", action="store_true", help="upload the final weights of complete trials, too")
+    sync.add_argument("--rebuild", action="store_true", help="make all runs anew from the storage, then delete the old")
     for made in (sync, view):
         made.add_argument("--project", required=True, metavar="PROJECT[/ENTITY]")
 
 
 def wandb_sync(options: argparse.Namespace) -> int:
-    """Bring to Weights & Biases what it has not got, each point once."""
+    """Bring to Weights & Biases what it has not got, each point once; with ``--rebuild`` everything, in new runs."""
     from raystudy.cluster.tracking import TrackingSettings
-    from raystudy.cluster.tracking_sync import sync_study
+    from raystudy.cluster.tracking_sync import begin_rebuild, delete_replaced, sync_study
 
-    store, settings = Store.open(options.storage), TrackingSettings.parse(options.project)
-    for name in studies(options):
-        for run_id, points in sync_study(store, name, settings):
-            make_console().print(f"{run_id}: {points} new points", highlight=False)
+    if options.rebuild and options.study:
+        raise SpecError("--rebuild takes the whole storage, because studies share trials; leave --study out")
+    store, console = Store.open(options.storage), make_console()
+    with tempfile.TemporaryDirectory() as folder:  # wandb's own files, of no use once everything has arrived
+        settings = TrackingSettings.parse(options.project, folder=folder, weights=options.weights)
+        if problems := settings.problems():
+            raise SpecError(problems)
+        if options.rebuild:
+            begin_rebuild(store, settings)
+        for name in studies(options):
+            for run_id, points in sync_study(store, name, settings):
+                console.print(f"{run_id}: {points} new points", highlight=False)
+        for run_id in delete_replaced(store, settings):
+            console.print(f"{run_id}: replaced and deleted", highlight=False)
     return EXIT_OK
 
 
