@@ -3,15 +3,16 @@
 import argparse
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
-from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.settings import RunSettings, default_device
 from raystudy.cluster.tracking import TrackingSettings
+from raystudy.data_flags import add_pair_flags, add_subset_flags, named_data, with_subsets
 from raystudy.errors import SpecError
+from raystudy.spec.data import DataSpec
 from raystudy.spec.presets import Preset, init_axis, load_preset, norm_axis, schedule_axis, seed_axis
+from raystudy.spec.search import SearchSpec
 from raystudy.spec.study import StudySpec, with_workers
 
 StudyFunction = Callable[[Preset], StudySpec]
@@ -23,7 +24,9 @@ def add_study_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that every experiment takes."""
     what = parser.add_argument_group("what to train")
     what.add_argument("--preset", help="smoke, demo or paper (default demo)")
-    what.add_argument("--data", help="a folder in COCO format; the embedded shapes when not given")
+    what.add_argument("--data", help="a folder in COCO, VOC or YOLO format; the embedded shapes when not given")
+    add_pair_flags(what)
+    add_subset_flags(what)
     what.add_argument("--schedules", type=_floats, help="multiples of the unit, such as 1,2,4")
     what.add_argument("--unit", type=int, help="iterations of 1x; the preset's when not given")
     what.add_argument("--seeds", type=_seeds, help="a number of seeds, or a list such as 0,3,")
@@ -33,8 +36,7 @@ def add_study_flags(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--workers", type=int, help="workers of a trial; the global batch stays")
     what.add_argument("--precision", help="fp32 or bf16")
     how = parser.add_argument_group("how to run it")
-    how.add_argument("--storage", help="where rows, checkpoints and report live (default runs/PRESET)")
-    how.add_argument("--plan", action="store_true", help="print the plan and train nothing")
+    add_run_flags(how)
     how.add_argument("--price-per-hour", type=float, help="of one device, to show money beside device-hours")
     how.add_argument("--budget", metavar="HOURS", help="device-hours that the study may take, such as 200gpuh")
     how.add_argument(
@@ -44,12 +46,19 @@ def add_study_flags(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--crossover", type=float, metavar="DELTA", help="bisect for the schedule where random init is within DELTA AP"
     )
+
+
+def add_run_flags(how: "argparse._ArgumentGroup") -> None:
+    """The flags on where and with what anything runs."""
+    how.add_argument("--storage", help="where rows, checkpoints and report live (default runs/PRESET)")
+    how.add_argument("--plan", action="store_true", help="print the plan and train nothing")
     how.add_argument("--threads", type=int, default=1, help="CPU threads of a worker (default %(default)s)")
     how.add_argument("--device", choices=("cpu", "cuda"), help="cuda where this machine has a GPU, else cpu")
     how.add_argument("--loader-processes", type=int, help="processes that prepare a worker's batches")
     how.add_argument("--wandb", metavar="PROJECT[/ENTITY]", help="log every trial to Weights & Biases")
     how.add_argument("--tensorboard", action="store_true", help="write every trial's rows for TensorBoard")
     how.add_argument("--wandb-offline", action="store_true", help="keep W&B runs on disk, to sync later")
+    how.add_argument("--wandb-weights", action="store_true", help="upload the final weights of every trial to W&B")
 
 
 def build_study(function: StudyFunction, options: argparse.Namespace) -> StudySpec:
@@ -61,10 +70,10 @@ def build_study(function: StudyFunction, options: argparse.Namespace) -> StudySp
     preset = load_preset(options.preset or DEFAULT_PRESET)
     if options.unit is not None:
         preset = dataclasses.replace(preset, unit=options.unit)
-    if options.data is not None:
+    if options.data or options.train or options.val:
         # A study of keypoints is known by what it makes of the preset, and reads other annotations of the same folder.
         has_keypoints = function(preset).base.model.keypoint_head is not None
-        preset = _on_data(preset, options.data, has_keypoints)
+        preset = on_data(preset, options.data, has_keypoints)
     study = function(preset)
     return overridden(
         dataclasses.replace(study, preset=preset.name, unit=preset.unit, pretraining=preset.pretraining), options
@@ -77,7 +86,7 @@ def check_flags_of_file(options: argparse.Namespace) -> None:
     Raises:
         SpecError: such a flag was given.
     """
-    given = [f"--{name}" for name in ("preset", "unit", "data") if getattr(options, name) is not None]
+    given = [f"--{name}" for name in ("preset", "unit", "data", "train", "val") if getattr(options, name) is not None]
     if given:
         raise SpecError(f"{', '.join(given)} cannot change a study file: edit it, or give the script that made it")
 
@@ -88,6 +97,7 @@ def overridden(study: StudySpec, options: argparse.Namespace) -> StudySpec:
     axes += [seed_axis(options.seeds)] if options.seeds else []
     axes += [init_axis(options.inits)] if options.inits else []
     axes += [norm_axis(options.norm)] if options.norm else []
+    study = with_subsets(study, options)
     for axis in axes:
         study = study.with_axis(axis)
     if options.precision:
@@ -101,8 +111,8 @@ def overridden(study: StudySpec, options: argparse.Namespace) -> StudySpec:
     return study
 
 
-def build_settings(study: StudySpec, options: argparse.Namespace) -> RunSettings:
-    """Where and with what the study runs."""
+def build_settings(study: StudySpec | SearchSpec, options: argparse.Namespace) -> RunSettings:
+    """Where and with what the study or search runs."""
     storage = str(Path(options.storage or f"runs/{study.preset}").expanduser().absolute())
     return RunSettings(
         storage=storage,
@@ -115,26 +125,22 @@ def build_settings(study: StudySpec, options: argparse.Namespace) -> RunSettings
     )
 
 
-def default_device() -> Literal["cpu", "cuda"]:
-    """``cuda`` where this machine has a GPU, else ``cpu``; does not load torch."""
-    has_gpu = Path("/proc/driver/nvidia/version").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
-    return "cuda" if has_gpu else "cpu"
-
-
 def _tracking(options: argparse.Namespace, storage: str) -> TrackingSettings | None:
     if options.wandb is None:
-        if options.wandb_offline:
-            raise SpecError("--wandb-offline needs a project: add --wandb PROJECT")
+        if options.wandb_offline or options.wandb_weights:
+            raise SpecError("--wandb-offline and --wandb-weights need a project: add --wandb PROJECT")
         return None
-    return TrackingSettings.parse(options.wandb, offline=options.wandb_offline, folder=storage)
+    return TrackingSettings.parse(
+        options.wandb, offline=options.wandb_offline, folder=storage, weights=options.wandb_weights
+    )
 
 
-def _loaders(study: StudySpec) -> int:
+def _loaders(study: StudySpec | SearchSpec) -> int:
     """Small pictures live in memory and need no process; COCO's are decoded by four a worker."""
     return 4 if study.preset == "paper" else 0
 
 
-def _on_data(preset: Preset, source: str, has_keypoints: bool) -> Preset:
+def on_data(preset: Preset, source: str, has_keypoints: bool) -> Preset:
     """The preset on a user's data; the recipe of ``paper`` stays, smaller presets take what the data asks for."""
     from raystudy.data.resolve import data_defaults, resolve_data
 
@@ -146,22 +152,24 @@ def _on_data(preset: Preset, source: str, has_keypoints: bool) -> Preset:
 
 
 def _with_weights(study: StudySpec, path: Path) -> StudySpec:
-    if not path.is_file():
-        raise SpecError(f"the weights file {path} does not exist; check --weights")
-    weights_id = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
-    axes = []
+    brought, axes = weights_overrides(path), []
     for axis in study.axes:
         levels = tuple(
-            dataclasses.replace(
-                level,
-                overrides={**level.overrides, "init.weights_id": weights_id, "init.weights_file": str(path.absolute())},
-            )
+            dataclasses.replace(level, overrides={**level.overrides, **brought})
             if level.overrides.get("init.kind") == "pretrained"
             else level
             for level in axis.levels
         )
         axes.append(dataclasses.replace(axis, levels=levels))
     return dataclasses.replace(study, axes=tuple(axes))
+
+
+def weights_overrides(path: Path) -> dict[str, str]:
+    """What a weights file changes of a pretrained trial; raises ``SpecError`` when it is not there."""
+    if not path.is_file():
+        raise SpecError(f"the weights file {path} does not exist; check --weights")
+    weights_id = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    return {"init.weights_id": weights_id, "init.weights_file": str(path.absolute())}
 
 
 def _words(text: str) -> tuple[str, ...]:
