@@ -6,11 +6,11 @@ from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raystudy.cluster.ledger import pending_segments
 from raystudy.cluster.preflight import preflight
-from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.settings import RunSettings, default_device
 from raystudy.cluster.tracked_runs import tracked_runs
 from raystudy.cluster.tuner import run_plan
 from raystudy.cluster.weights import adopt_weights
@@ -19,6 +19,9 @@ from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.study import StudySpec
 from raystudy.store import Store
+
+if TYPE_CHECKING:
+    from analysis.load import StudyTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class Outcome:
 
 
 def run(
-    study: StudySpec, settings: RunSettings, *, share: bool = True, wanted: Collection[str] | None = None
+    study: StudySpec, settings: RunSettings | str | Path, *, share: bool = True, wanted: Collection[str] | None = None
 ) -> Outcome:
     """Run a study to its end, from wherever its storage says that it stands.
 
@@ -46,13 +49,16 @@ def run(
 
     Args:
         study: what to train.
-        settings: where and with what.
+        settings: where and with what; a path alone is the storage, with a GPU for each worker where there are some.
         share: False trains every trial alone, to prove that sharing trunks changes nothing.
         wanted: ids of the trials to train now; all of the study when None. Forks of the others stay possible.
 
     Raises:
         RaystudyError: the study, its data, its storage or the cluster cannot do it; nothing has been started.
     """
+    if not isinstance(settings, RunSettings):
+        storage = str(Path(settings).expanduser().absolute())
+        settings = RunSettings(storage=storage, study=study.name, device=default_device())
     plan = make_plan(study.trials(), share=share)
     preflight(plan, settings)
     store = Store.open(settings.storage, create=True)
@@ -66,6 +72,21 @@ def run(
     with LiveView(store, pending, console) if pending else nullcontext():
         records = run_plan(plan, settings, tracked, wanted)
     return Outcome(study=study.name, plan=plan, records=records, storage=settings.storage)
+
+
+def load(storage: str | Path, study: str) -> "StudyTable":
+    """A study's rows and trials as pandas tables, checked: what its report is made of.
+
+    Args:
+        storage: where it was run.
+        study: its name.
+
+    Raises:
+        RaystudyError: there is no such study, or its rows have a hole, a duplicate or another schema.
+    """
+    from analysis.load import load_study
+
+    return load_study(str(storage), study)
 
 
 def study_record(study: StudySpec, plan: Plan) -> dict[str, Any]:

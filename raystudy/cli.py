@@ -7,8 +7,11 @@ A script is one function that makes a ``StudySpec`` from a ``Preset``. `python e
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Any
 
-from raystudy.commands import EXIT_INTERRUPTED, EXIT_USER_ERROR, data, storage, tracking, weights
+from raystudy.commands import EXIT_INTERRUPTED, EXIT_USER_ERROR, data, storage, tracking, trial, weights
+from raystudy.commands import search as search_commands
 from raystudy.commands import study as study_commands
 from raystudy.errors import RaystudyError
 from raystudy.flags import StudyFunction, add_study_flags
@@ -32,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print version and commit")
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (study_commands, data, storage, weights, tracking):
+    for group in (study_commands, search_commands, data, storage, trial, weights, tracking):
         group.add(added)
     options = parser.parse_args(arguments)
     return _guarded(options.function, options)
@@ -48,6 +52,26 @@ def experiment(study: StudyFunction, arguments: Sequence[str] | None = None) -> 
     add_study_flags(parser)
     options = parser.parse_args(arguments)
     sys.exit(_guarded(lambda given: study_commands.run_script(study, given), options))
+
+
+class _Version(argparse.Action):
+    """Prints and exits; looks for the commit only when it is asked."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from raystudy.api import commit
+
+        parser.exit(message=f"raystudy {version('raystudy')} ({commit()})\n")
+
+
+def search_experiment(search: search_commands.SearchFunction, arguments: Sequence[str] | None = None) -> None:
+    """The command line of a search script: call it with the script's function; exits the process."""
+    parser = argparse.ArgumentParser(
+        description=sys.modules[search.__module__].__doc__ or search.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    search_commands.add_search_flags(parser)
+    options = parser.parse_args(arguments)
+    sys.exit(_guarded(lambda given: search_commands.run_search_script(search, given), options))
 
 
 def _guarded(function: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:

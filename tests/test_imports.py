@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 BASE = {"errors", "records", "provenance", "spec", "store", "segment_store", "search_records", "atomic"}
+BASE |= {"finished", "evaluations"}
 MIDDLE = {"data", "models", "evaluation"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
@@ -19,18 +20,30 @@ MAY_IMPORT = {
     "cluster": BASE | MIDDLE | {"training", "cluster"},
     "analysis": BASE | {"analysis"},
     "console": BASE | {"console"},
-    "api": BASE | MIDDLE | {"training", "cluster", "console", "api"},
+    "api": BASE | MIDDLE | {"training", "cluster", "analysis", "console", "api"},
     "crossover": BASE | {"cluster", "analysis", "console", "api", "crossover"},
-    "flags": BASE | MIDDLE | {"cluster", "api", "flags"},
+    "data_flags": BASE | {"data", "data_flags"},
+    "flags": BASE | MIDDLE | {"cluster", "api", "data_flags", "flags"},
     "study_file": BASE | {"study_file"},
     "commands": BASE
     | MIDDLE
-    | {"training", "cluster", "analysis", "console", "api", "crossover", "flags", "study_file", "commands"},
+    | {
+        "training",
+        "cluster",
+        "analysis",
+        "console",
+        "api",
+        "crossover",
+        "data_flags",
+        "flags",
+        "study_file",
+        "commands",
+    },
     "cli": BASE
     | MIDDLE
     | {"training", "cluster", "analysis", "console", "api", "crossover", "flags", "commands", "cli"},
     "__main__": {"cli"},
-    "__init__": BASE | {"api", "cli"},
+    "__init__": BASE | {"api", "cluster", "study_file"},
 }
 """Area -> areas that it may import. An area is a folder or module of raystudy, or the package analysis."""
 

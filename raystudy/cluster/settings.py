@@ -1,6 +1,8 @@
 """What a run needs beyond its spec."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from raystudy.cluster.tracking import TrackingSettings
@@ -24,3 +26,9 @@ class RunSettings:
 
     tensorboard: bool = False
     """Whether rows are also written for TensorBoard, below the storage."""
+
+
+def default_device() -> Literal["cpu", "cuda"]:
+    """``cuda`` where this machine has a GPU, else ``cpu``; does not load torch."""
+    has_gpu = Path("/proc/driver/nvidia/version").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+    return "cuda" if has_gpu else "cpu"
