@@ -1,0 +1,124 @@
+"""Commands on finished trials: `raystudy evaluate`, `export` and `predict`."""
+
+import argparse
+import dataclasses
+from typing import Any
+
+from raystudy.cluster.settings import default_device
+from raystudy.commands import EXIT_OK
+from raystudy.console import make_console, text_table
+from raystudy.errors import SpecError
+from raystudy.evaluations import StoredEvaluation, read_evaluation
+from raystudy.finished import FinishedTrial, find_finished
+from raystudy.spec.evaluation import EvalSpec
+from raystudy.store import Store
+
+DEFAULT_STORAGE = "runs/demo"
+
+_TRIAL = "id of a complete trial, or the beginning of it, also as STORAGE/TRIAL; `raystudy status` lists them"
+_EVALUATE = """examples:
+  raystudy evaluate tiny-gn-random-f100-6x-s0
+  raystudy evaluate tiny-gn-random-f100-6x-s0 --scales 96,128,160 --flip --merge vote
+  raystudy evaluate runs/mine/r50-gn-random --scales 400,500,600,700,900,1000,1100,1200 --flip --device cuda
+
+What is found is kept in the storage; the same command again prints it."""
+
+
+def add(added: "argparse._SubParsersAction[Any]") -> None:
+    """The commands on finished trials."""
+    made = _trial_command(added, "evaluate", "evaluate a trial's final weights again, in another way", _EVALUATE)
+    made.add_argument("--scales", type=_sides, help="shorter sides of each picture, pixels, such as 400,600,800")
+    made.add_argument("--max-side", type=int, help="longest side at any of the scales, pixels (default 2000)")
+    made.add_argument("--flip", action="store_true", help="look at every picture in a mirror, too")
+    made.add_argument("--merge", choices=("nms", "vote"), help="how boxes of all views become one (default nms)")
+    made.add_argument("--score-threshold", type=float, help="least score of a detection")
+    made.add_argument("--nms", type=float, metavar="IOU", help="overlap above which the weaker box goes")
+    made.add_argument("--detections", type=int, help="most detections of a picture")
+    _device_flags(made)
+    made.set_defaults(function=evaluate)
+
+
+def _trial_command(
+    added: "argparse._SubParsersAction[Any]", name: str, text: str, examples: str
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = added.add_parser(
+        name, help=text, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("trial", metavar="TRIAL", help=_TRIAL)
+    made.add_argument("--storage", help=f"where the trial lies (default {DEFAULT_STORAGE})")
+    return made
+
+
+def _device_flags(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--device", choices=("cpu", "cuda"), help="cuda where this machine has a GPU, else cpu")
+    made.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s, as studies train)")
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Evaluate a trial's final weights, or print what is kept of that."""
+    trial = _checked_trial(options)
+    evaluation = _evaluation(trial.spec.evaluation, options)
+    if problems := evaluation.problems():
+        raise SpecError(problems)
+    console = make_console()
+    console.print(f"{trial.trial_id}: {trial.record.iteration:,} iterations; {_views(evaluation)}", soft_wrap=True)
+    known = read_evaluation(trial.store, trial.trial_id, evaluation)
+    found = known or _evaluate(trial, evaluation, options)
+    console.print(text_table(_comparison(trial, found)))
+    origin = "; evaluated before and kept in the storage" if known is not None else ""
+    console.print(f"\n{found.num_images:,} pictures, AP in percent{origin}", soft_wrap=True, highlight=False)
+    return EXIT_OK
+
+
+def _evaluate(trial: FinishedTrial, evaluation: EvalSpec, options: argparse.Namespace) -> StoredEvaluation:
+    from raystudy.training.evaluate import evaluate_trial
+
+    return evaluate_trial(trial, evaluation, options.device or default_device(), options.threads)
+
+
+def _checked_trial(options: argparse.Namespace) -> FinishedTrial:
+    """The trial that the flags name: ``TRIAL`` with ``--storage``, or ``STORAGE/TRIAL``."""
+    storage, _, name = options.trial.rpartition("/")
+    if storage and options.storage:
+        raise SpecError(f"{options.trial} names a storage, and --storage {options.storage} another; give one of them")
+    return find_finished(Store.open(storage or options.storage or DEFAULT_STORAGE), name)
+
+
+def _evaluation(own: EvalSpec, options: argparse.Namespace) -> EvalSpec:
+    """The trial's evaluation with what the flags say."""
+    given = {
+        "scales": options.scales,
+        "scales_max_side": options.max_side,
+        "flip": options.flip or None,
+        "merge": options.merge,
+        "score_threshold": options.score_threshold,
+        "nms_iou": options.nms,
+        "detections_per_image": options.detections,
+    }
+    return dataclasses.replace(own, **{name: value for name, value in given.items() if value is not None})
+
+
+def _views(evaluation: EvalSpec) -> str:
+    """How each picture is looked at, in words."""
+    sizes = f"shorter sides {', '.join(map(str, evaluation.scales))}" if evaluation.scales else "the test size"
+    mirrored = ", each also mirrored" if evaluation.flip else ""
+    merged = f", merged by {evaluation.merge}" if evaluation.is_augmented else ""
+    return f"{sizes}{mirrored}{merged}, scores from {evaluation.score_threshold:g}"
+
+
+def _comparison(trial: FinishedTrial, found: StoredEvaluation) -> list[list[str]]:
+    """One line a metric: the trial's own final row, the new value, the difference."""
+    before = trial.record.metrics
+    rows = [["metric", "trained with", "now", "difference"]]
+    for name in dict.fromkeys([*before, *found.metrics]):
+        old, new = before.get(name), found.metrics.get(name)
+        difference = "" if old is None or new is None else f"{new - old:+.2f}"
+        rows.append([name.replace("_", " "), *("" if v is None else f"{v:.2f}" for v in (old, new)), difference])
+    return rows
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers such as 400,600,800") from error
