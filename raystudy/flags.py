@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from raystudy.spec.data import DataSpec
 from raystudy.spec.presets import Preset, init_axis, load_preset, norm_axis, schedule_axis, seed_axis
 from raystudy.spec.search import SearchSpec
 from raystudy.spec.study import StudySpec, with_workers
+from raystudy.weights_flags import add_weights_flags, with_weights
 
 StudyFunction = Callable[[Preset], StudySpec]
 
@@ -32,7 +32,7 @@ def add_study_flags(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--seeds", type=_seeds, help="a number of seeds, or a list such as 0,3,")
     what.add_argument("--inits", type=_words, help="random, pretrained or both (default)")
     what.add_argument("--norm", type=_words, help="gn, sync_bn, bn, frozen_bn or none, or several: gn,bn")
-    what.add_argument("--weights", type=Path, help="a weights file for pretrained trials")
+    add_weights_flags(what)
     what.add_argument("--workers", type=int, help="workers of a trial; the global batch stays")
     what.add_argument("--precision", help="fp32 or bf16")
     how = parser.add_argument_group("how to run it")
@@ -73,7 +73,8 @@ def build_study(function: StudyFunction, options: argparse.Namespace) -> StudySp
     if options.data or options.train or options.val:
         # A study of keypoints is known by what it makes of the preset, and reads other annotations of the same folder.
         has_keypoints = function(preset).base.model.keypoint_head is not None
-        preset = on_data(preset, options.data, has_keypoints)
+        data = named_data(options, with_keypoints=has_keypoints)
+        preset = preset if data is None else on_data(preset, data)
     study = function(preset)
     return overridden(
         dataclasses.replace(study, preset=preset.name, unit=preset.unit, pretraining=preset.pretraining), options
@@ -104,8 +105,7 @@ def overridden(study: StudySpec, options: argparse.Namespace) -> StudySpec:
         study = dataclasses.replace(study, base=dataclasses.replace(study.base, precision=options.precision))
     if options.workers is not None:
         study = with_workers(study, options.workers)
-    if options.weights is not None:
-        study = _with_weights(study, options.weights)
+    study = with_weights(study, options)
     if options.crossover is not None:
         study = dataclasses.replace(study, crossover_delta=options.crossover)
     return study
@@ -140,36 +140,14 @@ def _loaders(study: StudySpec | SearchSpec) -> int:
     return 4 if study.preset == "paper" else 0
 
 
-def on_data(preset: Preset, source: str, has_keypoints: bool) -> Preset:
+def on_data(preset: Preset, data: DataSpec) -> Preset:
     """The preset on a user's data; the recipe of ``paper`` stays, smaller presets take what the data asks for."""
-    from raystudy.data.resolve import data_defaults, resolve_data
+    from raystudy.data.resolve import data_defaults
 
-    data = resolve_data(source, with_keypoints=has_keypoints)
     base = dataclasses.replace(preset.base, data=data)
     if preset.name != "paper":
         base = data_defaults(data).applied_to(base)
     return dataclasses.replace(preset, base=base)
-
-
-def _with_weights(study: StudySpec, path: Path) -> StudySpec:
-    brought, axes = weights_overrides(path), []
-    for axis in study.axes:
-        levels = tuple(
-            dataclasses.replace(level, overrides={**level.overrides, **brought})
-            if level.overrides.get("init.kind") == "pretrained"
-            else level
-            for level in axis.levels
-        )
-        axes.append(dataclasses.replace(axis, levels=levels))
-    return dataclasses.replace(study, axes=tuple(axes))
-
-
-def weights_overrides(path: Path) -> dict[str, str]:
-    """What a weights file changes of a pretrained trial; raises ``SpecError`` when it is not there."""
-    if not path.is_file():
-        raise SpecError(f"the weights file {path} does not exist; check --weights")
-    weights_id = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
-    return {"init.weights_id": weights_id, "init.weights_file": str(path.absolute())}
 
 
 def _words(text: str) -> tuple[str, ...]:

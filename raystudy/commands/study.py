@@ -107,12 +107,15 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
 
 def _print_plan(study: StudySpec, options: argparse.Namespace) -> None:
     from raystudy.commands.calibration import cost_lines
+    from raystudy.commands.plan_tables import plan_parts
     from raystudy.console import plan_table
 
     plan = make_plan(study.trials(), share=not options.no_share)
     slots, storage = _slots_here(plan, options), build_settings(study, options).storage
     console = make_console()
     console.print(plan_table(plan, slots, _largest_checkpoint(plan)))
+    for part in plan_parts(plan):
+        console.print(part)
     source = getattr(options, "source", sys.argv[0])
     for line in cost_lines(plan, storage, slots, options.price_per_hour, str(source)):
         console.print(line, soft_wrap=True, highlight=False)

@@ -82,9 +82,8 @@ def render_shapes(spec: ShapesSpec, cache: Path | None = None) -> Path:
         spec: the generator's parameters.
         cache: where to keep it; by default ``$RAYSTUDY_CACHE``, else ``~/.cache/raystudy``.
     """
-    root = (cache or default_cache()) / "shapes"
-    name = f"shapes-{digest([spec.checksum('train'), spec.checksum('val')])}"
-    folder = root / name
+    folder = _folder(spec, cache)
+    root, name = folder.parent, folder.name
     if folder.is_dir():
         return folder
     with locked(root / f".{name}.lock"):
@@ -98,9 +97,19 @@ def render_shapes(spec: ShapesSpec, cache: Path | None = None) -> Path:
     return folder
 
 
+def is_rendered(spec: ShapesSpec) -> bool:
+    """Whether ``render_shapes`` has nothing left to do."""
+    return _folder(spec, None).is_dir()
+
+
 def default_cache() -> Path:
     """``$RAYSTUDY_CACHE``, else ``~/.cache/raystudy``."""
     return Path(os.environ.get("RAYSTUDY_CACHE") or Path.home() / ".cache" / "raystudy").expanduser()
+
+
+def _folder(spec: ShapesSpec, cache: Path | None) -> Path:
+    name = f"shapes-{digest([spec.checksum('train'), spec.checksum('val')])}"
+    return (cache or default_cache()) / "shapes" / name
 
 
 def _place(rng: np.random.Generator, image: FloatArray, objects: list[SceneObject]) -> None:

@@ -62,6 +62,11 @@ def is_remote(address: str) -> bool:
     return address.startswith(SCHEMES)
 
 
+def is_staged(address: str, version: str) -> bool:
+    """Whether this machine has the copy of that version."""
+    return bool(version) and (_home(address) / version / MANIFEST).is_file()
+
+
 def stage(address: str, version: str = "") -> Staged:
     """The copy of an object store's folder on this machine, made where it is not there yet.
 
@@ -77,7 +82,7 @@ def stage(address: str, version: str = "") -> Staged:
         DataError: the store cannot be read, holds nothing there, or holds another version.
     """
     address = address.rstrip("/")
-    home = default_cache() / "staged" / digest(address, length=16)
+    home = _home(address)
     if version and (home / version / MANIFEST).is_file():
         return Staged(home / version, version)
     try:
@@ -88,6 +93,10 @@ def stage(address: str, version: str = "") -> Staged:
     except OSError as e:
         hint = "; set RAYSTUDY_CACHE to a folder with room" if e.errno in (errno.ENOSPC, errno.EACCES) else ""
         raise DataError(f"{address} cannot be copied to {home} ({e}); run it again to go on{hint}") from e
+
+
+def _home(address: str) -> Path:
+    return default_cache() / "staged" / digest(address.rstrip("/"), length=16)
 
 
 def _copy(address: str, home: Path, version: str) -> Staged:

@@ -1,0 +1,113 @@
+"""What a plan says of its data: what each training set holds, and what each arm will have seen."""
+
+import math
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from raystudy.console import text_table
+from raystudy.spec.data import DataSpec
+from raystudy.spec.exposure import ArmExposure, DataCounts, Seen, expected_exposure, known_counts
+from raystudy.spec.plan import Plan
+
+MOST_NAMED = 5
+"""Categories without an instance that are named."""
+
+_INITS = {"random": "random", "pretrained": "pre-trained"}
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
+
+
+def plan_parts(plan: Plan) -> list[RenderableType]:
+    """Both tables, for a console."""
+    data, (exposure, sources) = data_lines(plan), exposure_lines(plan)
+    parts: list[RenderableType] = [Text(), text_table(data)] if data else []
+    told = f"instances by {sources[0]}" if sources else "instances are known once the data is at hand"
+    title = Text(f"\nExposure at the end of each arm, as the paper's Figure 2 counts; {told}")
+    return [*parts, title, text_table(exposure), Text()]
+
+
+def data_lines(plan: Plan) -> list[list[str]]:
+    """The training sets of the plan, header first; empty when none is at hand.
+
+    Annotations that are large, far away or not made yet are left out rather than waited for.
+    """
+    from raystudy.data.plan_statistics import quick_statistics
+
+    lines = []
+    for data in dict.fromkeys(trial.data for trial in plan.trials.values()):
+        found = quick_statistics(data)
+        if found is None:
+            continue
+        per_category, absent = found["instances_per_category"], found["absent_categories"]
+        named = ", ".join(absent[:MOST_NAMED]) + (", …" if len(absent) > MOST_NAMED else "")
+        lines.append(
+            [
+                f"{data.name} {data.subset_label}",
+                f"{len(per_category) - len(absent)} of {len(per_category)}" + (f", without {named}" if absent else ""),
+                f"{found['images']:,}",
+                f"{found['instances']:,}",
+                f"{found['instances_per_image']['mean']:.1f}",
+                _range(list(per_category.values())),
+            ]
+        )
+    header = ["training set", "categories", "images", "instances", "an image", "a category"]
+    return [header, *lines] if lines else []
+
+
+def exposure_lines(plan: Plan) -> tuple[list[list[str]], list[str]]:
+    """What each arm will have seen, header first, and where the numbers are from."""
+    sources: dict[str, None] = {}
+
+    def counts_of(data: DataSpec) -> DataCounts | None:
+        found = _counts(data)
+        if found is not None:
+            sources[found.source] = None
+        return found
+
+    arms = expected_exposure(plan, counts_of)
+    several = len({arm.data for arm in arms}) > 1
+    lines = [_exposure_line(arm, several) for arm in arms]
+    return [["arm", "images", "instances", "pixels, 800×1333 each"], *lines], list(sources)
+
+
+def quantity(value: float) -> str:
+    """``131.0M``, ``9.5T`` or ``6,480``; a question mark for nan."""
+    if math.isnan(value):
+        return "?"
+    for size, unit in _UNITS:
+        if value >= size:
+            return f"{value / size:.1f}{unit}"
+    return f"{value:,.0f}"
+
+
+def _counts(data: DataSpec) -> DataCounts | None:
+    from raystudy.data.plan_statistics import quick_statistics
+
+    known = known_counts(data)
+    found = quick_statistics(data) if known is None else None
+    if found is None:
+        return known
+    return DataCounts(
+        images=found["trained_images"], instances=found["instances"], source="the annotations of what is trained on"
+    )
+
+
+def _exposure_line(arm: ArmExposure, with_data: bool) -> list[str]:
+    name = f"{_INITS[arm.init]}, {arm.schedule}" + (f", {arm.data}" if with_data else "")
+    before = arm.pretraining or Seen()
+    pairs = (
+        (arm.total.images, before.images),
+        (arm.total.instances, before.instances),
+        (arm.total.pixels, before.pixels),
+    )
+    return [name, *(quantity(total) + _share(part, total) for total, part in pairs)]
+
+
+def _share(part: float, total: float) -> str:
+    """How much of it was seen in pre-training."""
+    return f" ({part / total:.0%} before)" if part and not math.isnan(total) else ""
+
+
+def _range(counts: Sequence[int]) -> str:
+    return f"{min(counts):,} to {max(counts):,}" if counts else ""
