@@ -1,16 +1,16 @@
 """The largest differences between our detector and torchvision's with the same weights and pictures.
 
-    python benchmarks/parity.py [--norms gn bn] [--precision float64]
+    python benchmarks/parity.py [--norms gn bn] [--precisions float32 float64] [--full]
 
 R50-FPN, 4conv1fc, mask and keypoint branch, with torchvision's choices (pixel statistics, betas, RPN scope, sampling
-that takes all candidates) and torchvision's mask rasteriser. One line a quantity; exits with 1 when one is above its
-tolerance.
+that takes all candidates) and torchvision's mask rasteriser; pyramid and heads are narrow unless ``--full``. One line a
+quantity; exits with 1 when one is above its tolerance.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +31,31 @@ EVERYTHING = 1_000_000
 """A sampling budget that takes all candidates, so that nothing is random."""
 
 TOLERANCES = {"float64": 1e-5, "float32": 1e-4}
-"""Relative; of boxes to the longest side of a picture, of scores and masks absolute."""
+"""Of losses relative to torchvision's loss, of boxes and keypoints to the longest side of a picture, of scores and
+masks, which are probabilities, to 1."""
 
-GRADIENT_TOLERANCES = {"float64": 1e-5, "float32": 5e-2}
-"""In float32 a maximum or a ReLU at its kink may decide otherwise in an equal network; float64 shows it is no more."""
+GRADIENT_TOLERANCES = {"float64": 1e-5, "float32": 1e-2}
+"""Relative to the norm of torchvision's gradient. In float32 a maximum or a ReLU at its kink may decide otherwise in an
+equal network; float64 shows that it is no more."""
+
+NUM_KEYPOINTS = 5
 
 LONGEST_SIDE = 128
 """Of the pictures, pixels."""
 
 
-def parity_spec(norm: Norm) -> ModelSpec:
-    """R50-FPN 4conv1fc with torchvision's choices wherever it differs from Detectron."""
+def parity_spec(norm: Norm, is_full: bool = False) -> ModelSpec:
+    """R50-FPN 4conv1fc with torchvision's choices wherever it differs from Detectron.
+
+    Pyramid and heads are narrow, which keeps tests quick, unless they are to have the recipe's widths (``is_full``).
+    """
+    box, mask, points = (BoxHeadSpec(), MaskHeadSpec(), KeypointHeadSpec(num_keypoints=NUM_KEYPOINTS))
+    if not is_full:
+        box, mask = replace(box, conv_channels=32, fc_channels=64), replace(mask, conv_channels=32, num_convs=2)
+        points = replace(points, conv_channels=32)
     return ModelSpec(
         norm=norm,
-        fpn_channels=32,
+        fpn_channels=256 if is_full else 32,
         pixels=PixelSpec(order="rgb", mean=(123.5, 116.25, 103.5), std=(64.0, 64.0, 64.0)),
         rpn=RpnSpec(
             anchor_sizes=(8, 16, 32, 64, 128),
@@ -58,22 +69,16 @@ def parity_spec(norm: Norm) -> ModelSpec:
             post_nms_train_per="image",
             post_nms_test=100,
         ),
-        box_head=BoxHeadSpec(
-            conv_channels=32,
-            fc_channels=64,
-            rois_per_image=EVERYTHING,
-            foreground_fraction=1.0,
-            smooth_l1_beta=1 / 9,
-        ),
-        mask_head=MaskHeadSpec(conv_channels=32, num_convs=2),
-        keypoint_head=KeypointHeadSpec(num_keypoints=5, conv_channels=32),
+        box_head=replace(box, rois_per_image=EVERYTHING, foreground_fraction=1.0, smooth_l1_beta=1 / 9),
+        mask_head=mask,
+        keypoint_head=points,
     )
 
 
-def parity_detector(norm: Norm, dtype: torch.dtype = torch.float64) -> Detector:
+def parity_detector(norm: Norm, dtype: torch.dtype = torch.float64, is_full: bool = False) -> Detector:
     """Ours, with predictors that say something: with the recipe's all boxes would be anchors and all scores equal."""
     evaluation = EvalSpec(score_threshold=0.15, detections_per_image=40)
-    detector = build_detector(parity_spec(norm), NUM_CATEGORIES, evaluation)
+    detector = build_detector(parity_spec(norm, is_full), NUM_CATEGORIES, evaluation)
     initialize(detector, 0)
     torch.manual_seed(0)
     for module in (detector.rpn.objectness, detector.rpn.box, detector.box_head.category, detector.box_head.box):
@@ -83,17 +88,27 @@ def parity_detector(norm: Norm, dtype: torch.dtype = torch.float64) -> Detector:
 
 
 def parity_twin(ours: Detector) -> Any:
-    """torchvision's detector with the weights of ``ours``, that takes pictures as they are."""
+    """torchvision's detector with the weights of ``ours``, that takes pictures as they are, of 0 to 255.
+
+    Its weights lie channels last in memory, as ours do. torch's norms sum in another order when pictures lie
+    channels first, and a random network of this depth makes 4e-4 of that rounding (R50 with BN, float32); with the same
+    layout the maps of both are the same bits.
+    """
     theirs = torchvision_twin(ours, min_size=1, max_size=1000)
     keep_sizes(theirs)
-    return theirs.to(next(ours.parameters()).dtype)
+    pixels = ours.spec.pixels
+    theirs.transform.image_mean, theirs.transform.image_std = list(pixels.mean), list(pixels.std)
+    theirs.to(next(ours.parameters()).dtype).to(memory_format=torch.channels_last)
+    for part in (theirs.roi_heads.keypoint_head, theirs.roi_heads.keypoint_predictor):
+        part.to(memory_format=torch.contiguous_format)  # has no norm, and a loss that takes no other layout
+    return theirs
 
 
 def parity_inputs(batch: Batch, dtype: torch.dtype = torch.float64) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """The batch as torchvision's detector takes it."""
     masks = [target.masks.masks for target in batch.targets if isinstance(target.masks, RasterMasks)]
     images, targets = torchvision_batch(batch, masks)
-    return [(255 * image).round().to(dtype) / 255 for image in images], targets
+    return [(255 * image).round().to(dtype) for image in images], targets
 
 
 def parity_batch() -> Batch:
@@ -103,8 +118,8 @@ def parity_batch() -> Batch:
     for target in batch.targets:
         number = len(target.boxes)
         low, sides = target.boxes[:, None, :2], target.boxes[:, None, 2:] - target.boxes[:, None, :2]
-        place = low + sides * (1.2 * torch.rand(number, 5, 2, generator=generator) - 0.1)
-        seen = torch.randint(0, 3, (number, 5, 1), generator=generator)
+        place = low + sides * (1.2 * torch.rand(number, NUM_KEYPOINTS, 2, generator=generator) - 0.1)
+        seen = torch.randint(0, 3, (number, NUM_KEYPOINTS, 1), generator=generator)
         target.keypoints = torch.cat([place, seen], 2)
     return batch
 
@@ -119,18 +134,18 @@ class Difference:
     """By precision."""
 
 
-def detector_differences(norm: Norm, dtype: torch.dtype) -> Iterator[Difference]:
+def detector_differences(norm: Norm, dtype: torch.dtype, is_full: bool = False) -> Iterator[Difference]:
     """Losses and gradients in training, detections in evaluation."""
-    ours = parity_detector(norm, dtype)
+    ours = parity_detector(norm, dtype, is_full)
     theirs = parity_twin(ours)
     batch = parity_batch()
     losses, expected = ours.train()(batch), theirs.train()(*parity_inputs(batch, dtype))
     for their_name, name in LOSS_NAMES.items():
-        yield Difference(f"{norm} {name}", abs(losses[name].item() / expected[their_name].item() - 1), TOLERANCES)
+        yield Difference(name, abs(losses[name].item() / expected[their_name].item() - 1), TOLERANCES)
     sum(losses.values()).backward()
     sum(expected.values()).backward()
     own, other = ours.backbone.get_parameter("conv1.weight").grad, theirs.backbone.body.conv1.weight.grad
-    yield Difference(f"{norm} gradient of conv1", float((own - other).norm() / other.norm()), GRADIENT_TOLERANCES)
+    yield Difference("gradient of conv1", float((own - other).norm() / other.norm()), GRADIENT_TOLERANCES)
     with torch.no_grad():
         found, wanted = ours.eval().detect(batch), theirs.eval()(parity_inputs(batch, dtype)[0])
     for part in ("scores", "boxes", "masks", "keypoints"):
@@ -141,24 +156,29 @@ def detector_differences(norm: Norm, dtype: torch.dtype) -> Iterator[Difference]
                 mine, peer = mine[..., :2], peer[..., :2]
             worst = max(worst, float((mine - peer).abs().max())) if mine.shape == peer.shape else float("inf")
         side = LONGEST_SIDE if part in ("boxes", "keypoints") else 1
-        yield Difference(f"{norm} {part}", worst / side, TOLERANCES)
+        yield Difference(part, worst / side, TOLERANCES)
 
 
 def main() -> None:
     """Print every difference; exit with 1 when one is too large."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--norms", nargs="+", choices=("gn", "bn"), default=["gn", "bn"])
-    parser.add_argument("--precision", choices=tuple(TOLERANCES), default="float64")
+    parser.add_argument("--precisions", nargs="+", choices=tuple(TOLERANCES), default=list(TOLERANCES))
+    parser.add_argument("--full", action="store_true", help="the recipe's widths in pyramid and heads")
     options = parser.parse_args()
-    dtype = getattr(torch, options.precision)
-    found = [difference for norm in options.norms for difference in detector_differences(norm, dtype)]
-    sys.exit(1 if sum([_told(difference, difference.tolerances[options.precision]) for difference in found]) else 0)
+    bad = 0
+    for precision in options.precisions:
+        for norm in options.norms:
+            print(f"{precision}, {norm}")
+            found = detector_differences(norm, getattr(torch, precision), options.full)
+            bad += sum([_told(difference, difference.tolerances[precision]) for difference in found])
+    sys.exit(1 if bad else 0)
 
 
 def _told(found: Difference, tolerance: float) -> bool:
     """Print it; whether it is too large. A difference that is no number is."""
     is_bad = not found.value <= tolerance
-    print(f"{found.name:30} {found.value:.2e}  {'ABOVE ' if is_bad else 'within'} {tolerance:g}")
+    print(f"  {found.name:28} {found.value:.2e}  {'ABOVE ' if is_bad else 'within'} {tolerance:g}")
     return is_bad
 
 

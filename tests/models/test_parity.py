@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.parity import parity_batch, parity_detector, parity_inputs, parity_twin
+from benchmarks.parity import detector_differences, parity_batch, parity_detector, parity_inputs, parity_twin
 from benchmarks.torchvision_detector import LOSS_NAMES
 from raystudy.spec.model import Norm
 
@@ -51,3 +51,21 @@ def test_detections_are_torchvisions(norm: Norm) -> None:
         torch.testing.assert_close(
             one.keypoints[..., :2], other["keypoints"][..., :2], rtol=1e-5, atol=1e-4, check_dtype=False
         )
+
+
+@pytest.mark.parametrize("norm", ["gn", "bn"])
+def test_in_float32_losses_and_detections_are_torchvisions_to_1e_4(norm: Norm) -> None:
+    found = {difference.name: difference.value for difference in detector_differences(norm, torch.float32)}
+    assert found.pop("gradient of conv1") < 1e-2
+    assert len(found) == 10
+    assert max(found.values()) < 1e-4, found
+
+
+def test_maps_of_the_same_memory_layout_are_the_same_bits() -> None:
+    ours = parity_detector("bn", torch.float32).train()
+    theirs = parity_twin(ours).train()
+    batch = parity_batch()
+    with torch.no_grad():
+        images = theirs.transform(parity_inputs(batch, torch.float32)[0])[0].tensors
+        expected = theirs.backbone(images.contiguous(memory_format=torch.channels_last))
+        assert all(torch.equal(own, other) for own, other in zip(ours.features(batch), expected.values(), strict=True))
