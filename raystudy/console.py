@@ -66,7 +66,7 @@ def plan_table(plan: Plan, slots: int, checkpoint_bytes: int) -> Group:
         plan_summary(plan),
         f"Makespan, {side_by_side}: as long as {makespan(plan, slots):,.0f} iterations"
         + (" (a pre-training iteration counted as one)" if plan.pretrainings else ""),
-        f"Disk: at most {checkpoints} checkpoints of {_size(size)}, {_size(checkpoints * size)}",
+        f"Disk: at most {checkpoints} checkpoints of {size_text(size)}, {size_text(checkpoints * size)}",
     )
     return Group(table, Text("\n".join(lines)))
 
@@ -187,7 +187,8 @@ class LiveView:
         return f"{done:,}/{total:,} iterations after {wall_time(elapsed)}{eta} ({running})"
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Bytes for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 

@@ -2,11 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-import yaml
-
-from raystudy import atomic
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tuner import connected, prepare_environment, slots_for, tune
@@ -71,7 +67,6 @@ def run_search(
     )
     store.write_search(record)
     view.close()
-    write_best_studies(store, search, record)
     return record
 
 
@@ -105,19 +100,6 @@ def database_url(store: Store, name: str) -> str:
     folder = store.search_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder / 'optuna.db'}"
-
-
-def write_best_studies(store: Store, search: SearchSpec, record: SearchRecord) -> list[Path]:
-    """The best trial of each arm as a study over fresh seeds, and all of them as one; ``raystudy run FILE``."""
-    values = {arm: record.of_arm(arm)[number].values for arm, number in record.best.items()}
-    studies = [search.best_study({arm: chosen}) for arm, chosen in values.items()]
-    studies += [search.best_study(values)] if len(values) > 1 else []
-    paths = []
-    for study in studies:
-        path = store.search_folder(search.name) / f"{study.name}.yaml"
-        atomic.write_bytes(path, yaml.safe_dump(study.to_dict(), sort_keys=False).encode())
-        paths.append(path)
-    return paths
 
 
 def _check_same(known: SearchRecord, search: SearchSpec) -> None:

@@ -80,6 +80,8 @@ class SearchSearcher(Searcher):
         node_id = self._running.pop(trial_id)
         if error:
             self.failed[node_id] = "it failed at every attempt"
+        elif result is not None and result.get("refusal"):
+            self.failed[node_id] = str(result["refusal"])
         self._advance()
 
     def save(self, checkpoint_path: str) -> None:
@@ -174,7 +176,7 @@ class SearchSearcher(Searcher):
         weights = self._search.trial(arm, {}).init.weights_id
         if weights not in self.failed:
             return self.failed
-        reason = f"its weights {weights} could not be made"
+        reason = f"its weights {weights} could not be made: {self.failed[weights]}"
         refs = [ref for trial in self.record.of_arm(arm) for ref in trial.segments]
         return {**self.failed, **{ref.segment_id: reason for ref in refs}}
 

@@ -115,12 +115,7 @@ class SearchSpec:
 
     def best_study(self, values: Mapping[str, Mapping[str, Value]]) -> StudySpec:
         """The study that runs the arms, each with its own ``values``, over fresh seeds."""
-        levels = []
-        for arm, chosen in values.items():
-            trial = self.trial(arm, chosen)
-            plain = to_dict(trial)
-            parts = dict.fromkeys([path.split(".")[0] for path in self.arm(arm).overrides] + self._searched_parts())
-            levels.append(Level(name=arm, overrides={part: plain[part] for part in parts}))
+        levels = [Level(name=arm, overrides=self._overrides(arm, chosen)) for arm, chosen in values.items()]
         seeds = Axis(name="seed", levels=tuple(Level(name=str(s), overrides={"seed": s}) for s in self.final_seeds))
         return StudySpec(
             name=f"{self.name}_best" if len(values) > 1 else f"{self.name}_best_{next(iter(values))}",
@@ -170,9 +165,14 @@ class SearchSpec:
             raise SpecError(problems)
         return self
 
-    def _searched_parts(self) -> list[str]:
-        """Top-level fields of a trial that the parameters set."""
-        return [path.split(".")[0] for parameter in self.parameters for path in parameter.paths]
+    def _overrides(self, arm: str, values: Mapping[str, Value]) -> dict[str, Any]:
+        """What makes the base this trial, field by field; of its schedule the whole."""
+        trial, found = self.trial(arm, values), dict(self.arm(arm).overrides)
+        for parameter in self.parameters:
+            chosen = next((level for level in parameter.choices if level.name == values[parameter.name]), None)
+            found |= {parameter.path: values[parameter.name]} if chosen is None else dict(chosen.overrides)
+        schedule = {"schedule": to_dict(trial.schedule)} if any(path.startswith("schedule") for path in found) else {}
+        return {path: value for path, value in found.items() if not path.startswith("schedule")} | schedule
 
     def _own_problems(self) -> list[str]:
         found = []

@@ -1,0 +1,204 @@
+"""`raystudy search`: hyper-parameters of each arm, and what a search script does."""
+
+import argparse
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
+from raystudy.console import make_console, size_text, text_table
+from raystudy.data_flags import add_pair_flags, named_data, names_data
+from raystudy.errors import SpecError
+from raystudy.flags import DEFAULT_PRESET, add_run_flags, build_settings, on_data
+from raystudy.search_records import SearchRecord, SearchTrial
+from raystudy.spec.presets import Preset, load_preset
+from raystudy.spec.search import SearchSpec
+from raystudy.spec.study import Axis, Level, StudySpec, with_workers
+from raystudy.store import Store
+from raystudy.study_file import write_study
+from raystudy.weights_flags import (
+    add_weights_flags,
+    with_weights,
+)
+
+SearchFunction = Callable[[Preset], SearchSpec]
+
+
+def add(added: "argparse._SubParsersAction[Any]") -> None:
+    """The command on search scripts."""
+    command = added.add_parser("search", help="search the hyper-parameters of each arm, with equal budgets")
+    command.add_argument("script", type=Path, help="such as experiments/small_data_search.py")
+    add_search_flags(command)
+    command.set_defaults(function=lambda options: run_search_script(load_search_script(options.script), options))
+
+
+def add_search_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that every search takes."""
+    what = parser.add_argument_group("what to search")
+    what.add_argument("--preset", default=DEFAULT_PRESET, help="smoke, demo or paper (default %(default)s)")
+    what.add_argument("--data", help="a folder in COCO, VOC or YOLO format; the embedded shapes when not given")
+    add_pair_flags(what)
+    add_weights_flags(what)
+    what.add_argument("--workers", type=int, help="workers of a trial; the global batch stays")
+    what.add_argument("--trials", type=int, help="of each arm; more than the storage has go on from there")
+    what.add_argument("--search-seed", type=int, help="of the suggestions")
+    what.add_argument("--keep", type=float, help="share of the best that go on past a rung; 0.5 is the median rule")
+    what.add_argument("--no-prune", action="store_true", help="train every trial to its end")
+    add_run_flags(parser.add_argument_group("how to run it"))
+
+
+def run_search_script(function: SearchFunction, options: argparse.Namespace) -> int:
+    """What a search script does with its flags; the exit status."""
+    search = build_search(function, options).checked()
+    console = make_console()
+    for line in plan_lines(search):
+        console.print(line, soft_wrap=True, highlight=False)
+    if options.plan:
+        return EXIT_OK
+    from raystudy.api import commit
+    from raystudy.cluster.search import run_search
+
+    settings = build_settings(search, options)
+    try:
+        record = run_search(search, settings, commit=commit(), tell=lambda trials: _tell(search, trials))
+    except KeyboardInterrupt:
+        console.print("Stopped; nothing that was committed is lost. Give the same command again to go on.")
+        return EXIT_INTERRUPTED
+    _print_result(search, record, Store.open(settings.storage))
+    return EXIT_OK if set(record.best) == {arm.name for arm in search.arms} else EXIT_FAILED_TRIALS
+
+
+def build_search(function: SearchFunction, options: argparse.Namespace) -> SearchSpec:
+    """The script's search with the command line's overrides.
+
+    Raises:
+        RaystudyError: what was asked cannot be.
+    """
+    preset = load_preset(options.preset)
+    if names_data(options):
+        has_keypoints = function(preset).base.model.keypoint_head is not None
+        preset = on_data(preset, named_data(options, with_keypoints=has_keypoints))
+    search = function(preset)
+    search = _as_studies_are(dataclasses.replace(search, pretraining=preset.pretraining), options)
+    given = {"trials": options.trials, "seed": options.search_seed, "keep": options.keep}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changes |= {"rungs": ()} if options.no_prune else {}
+    return dataclasses.replace(search, preset=preset.name, unit=preset.unit, **changes)
+
+
+def _as_studies_are(search: SearchSpec, options: argparse.Namespace) -> SearchSpec:
+    """The search with those flags that mean for its arms what they mean for a study's inits."""
+    levels = tuple(Level(name=arm.name, overrides=arm.overrides) for arm in search.arms)
+    study = StudySpec(
+        name=search.name,
+        base=search.base,
+        axes=(Axis(name="init", levels=levels),),
+        pretraining=search.pretraining,
+    )
+    study = with_weights(study, options)
+    if options.workers is not None:
+        study = with_workers(study, options.workers)
+    arms = [
+        dataclasses.replace(arm, overrides=level.overrides)
+        for arm, level in zip(search.arms, study.axes[0].levels, strict=True)
+    ]
+    return dataclasses.replace(search, base=study.base, arms=tuple(arms), pretraining=study.pretraining)
+
+
+def load_search_script(path: Path) -> SearchFunction:
+    """The function ``search`` of a script."""
+    if not path.is_file():
+        raise SpecError(f"there is no script {path}; see experiments/README.md for those that there are")
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    if specification is None or specification.loader is None:
+        raise SpecError(f"{path} is no Python script")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[path.stem] = module
+    specification.loader.exec_module(module)
+    if not callable(getattr(module, "search", None)):
+        raise SpecError(f"{path} has no function `search(preset)` that returns a SearchSpec")
+    function: SearchFunction = module.search
+    return function
+
+
+def plan_lines(search: SearchSpec) -> list[str]:
+    """What the search may take, for people."""
+    from raystudy.models.size import state_bytes
+
+    lines = [f"Search {search.name}: {search.question}" if search.question else f"Search {search.name}"]
+    for parameter in search.parameters:
+        values = parameter.finite_values()
+        shown = ", ".join(map(_short, values)) if values else " to ".join(map(_short, parameter.ends()))
+        lines.append(f"  {parameter.name}: {shown}" + (" (logarithmic)" if parameter.log and not values else ""))
+    totals = [trial.schedule.total for arm in search.arms for trial in search.corners(arm.name)]
+    trials = sum(search.budget(arm.name) for arm in search.arms)
+    each = ", ".join(f"{arm.name} {search.budget(arm.name)}" for arm in search.arms)
+    lines.append(f"{trials} trials ({each}) in generations of {search.generation}, of {_range(totals)} iterations each")
+    lines.append(
+        f"At most {trials * max(totals):,} iterations; less what trials share"
+        + (
+            f", and what is not among the best {search.keep:.0%} of earlier generations at {_range(search.rungs)}"
+            if search.rungs
+            else ""
+        )
+    )
+    forks = max(len(search.fork_points(arm.name)) for arm in search.arms)
+    size, checkpoints = state_bytes(search.base.model, search.base.data.num_categories), trials * (forks + 1)
+    lines.append(f"Disk: at most {checkpoints} checkpoints of {size_text(size)}, {size_text(checkpoints * size)}")
+    return lines
+
+
+def _tell(search: SearchSpec, trials: Sequence[SearchTrial]) -> None:
+    """A line for each trial that has ended."""
+    console = make_console()
+    for trial in trials:
+        if trial.is_open:
+            continue
+        value = f", {search.metric} {trial.value:.2f}" if trial.value is not None else ""
+        values = ", ".join(f"{name} {_short(chosen)}" for name, chosen in trial.values.items())
+        budget = search.budget(trial.arm)
+        console.print(
+            f"{trial.arm} {trial.number + 1}/{budget} {trial.state.value} at {trial.iteration:,}{value} ({values})"
+            + (f": {trial.error}" if trial.error else ""),
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+def _print_result(search: SearchSpec, record: SearchRecord, store: Store) -> None:
+    from analysis.search import best_table, budget_table, importance_table
+    from raystudy.cluster.search import database_url
+
+    console = make_console()
+    for table in (budget_table(record), best_table(record), importance_table(record)):
+        if table.lines:
+            console.print(f"\n{table.title}", style="bold")
+            console.print(text_table([table.header, *table.lines]))
+            console.print(table.note, soft_wrap=True, style="dim")
+    console.print("\nTo run the best trials with fresh seeds, and to look at the search:")
+    for path in write_best_studies(store, search, record):
+        console.print(f"  raystudy run {path} --storage {store.root}", soft_wrap=True, highlight=False)
+    console.print(f"  optuna-dashboard {database_url(store, search.name)}", soft_wrap=True, highlight=False)
+
+
+def write_best_studies(store: Store, search: SearchSpec, record: SearchRecord) -> list[Path]:
+    """The best trial of each arm as a study over fresh seeds, and all of them as one."""
+    values = {arm: record.of_arm(arm)[number].values for arm, number in record.best.items()}
+    studies = [search.best_study({arm: chosen}) for arm, chosen in values.items()]
+    studies += [search.best_study(values)] if len(values) > 1 else []
+    paths = [store.search_folder(search.name) / f"{study.name}.yaml" for study in studies]
+    for path, study in zip(paths, studies, strict=True):
+        write_study(path, study)
+    return paths
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,105 @@
+"""A search on little data at each preset's scale: its base trial, and the ranges that it looks in.
+
+The paper says that hyper-parameters were searched for its small sets, and prints what was found for 35k images only.
+The ranges hold that, the defaults, and the schedules of 1k images as Figure 8 shows them.
+"""
+
+from dataclasses import dataclass
+
+from raystudy.spec.less_data import DROP_FACTOR, SCALES, SHOWN_AT
+from raystudy.spec.parameter import Parameter
+from raystudy.spec.presets import Preset
+from raystudy.spec.schedule import Drop, ScheduleSpec
+from raystudy.spec.study import Level
+from raystudy.spec.trial import TrialSpec, replaced
+
+LR_RANGE = 4.0
+"""The rate is searched from this part of the preset's to this multiple of it, in steps of 2."""
+
+WEIGHT_DECAYS = (1e-5, 1e-2)
+"""In steps of 10; the default is 1e-4."""
+
+DROP_FACTORS = (DROP_FACTOR, 0.5)
+"""From what the paper found for 35k images; the default is 0.1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """How long trials are at one preset, and on how much data."""
+
+    data: dict[str, float]
+    """Field of the data -> value."""
+
+    totals: tuple[int, int]
+    """Iterations of the shortest and the longest trial."""
+
+    steps: int
+    """Lengths from one to the other."""
+
+    before_end: int
+    """Iterations from the only drop to the end."""
+
+    eval_interval: int
+    log_interval: int
+
+
+SCALE_OF = {
+    "smoke": Scale(
+        data={"data.fraction": 0.25}, totals=(24, 36), steps=2, before_end=12, eval_interval=12, log_interval=12
+    ),
+    "demo": Scale(
+        data={"data.fraction": 0.03}, totals=(270, 810), steps=4, before_end=90, eval_interval=90, log_interval=45
+    ),
+    "paper": Scale(
+        data={"data.num_images": 1_000},
+        totals=(15_000, 40_000),
+        steps=6,
+        before_end=10_000,
+        eval_interval=5_000,
+        log_interval=500,
+    ),
+}
+
+
+def small_data(preset: Preset) -> TrialSpec:
+    """The trial at the shortest length and the preset's own hyper-parameters."""
+    scale, warmup = SCALE_OF[preset.name], preset.base.schedule
+    schedule = ScheduleSpec(
+        total=scale.totals[0],
+        drops=(Drop(before_end=scale.before_end),),
+        warmup_iterations=warmup.warmup_iterations,
+        warmup_factor=warmup.warmup_factor,
+    )
+    intervals = {"eval_interval": scale.eval_interval, "log_interval": scale.log_interval}
+    return replaced(preset.base, schedule=schedule, **scale.data, **intervals)
+
+
+def search_parameters(preset: Preset) -> tuple[Parameter, ...]:
+    """Base rate, weight decay, the factor of the drop, length and scales of the input."""
+    scale, side = SCALE_OF[preset.name], preset.base.input.test_short_side
+    rate, (shortest, longest) = preset.base.optimizer.base_lr, scale.totals
+    sides = tuple(round(shown * side / SHOWN_AT) for shown in SCALES)
+    return (
+        Parameter(
+            name="base_lr", path="optimizer.base_lr", low=rate / LR_RANGE, high=rate * LR_RANGE, log=True, steps=5
+        ),
+        Parameter(
+            name="weight_decay",
+            path="optimizer.weight_decay",
+            low=WEIGHT_DECAYS[0],
+            high=WEIGHT_DECAYS[1],
+            log=True,
+            steps=4,
+        ),
+        Parameter(
+            name="drop_factor", path="schedule.drops.*.factor", low=DROP_FACTORS[0], high=DROP_FACTORS[1], log=True
+        ),
+        Parameter(name="iterations", path="schedule.total", low=shortest, high=longest, whole=True, steps=scale.steps),
+        Parameter(
+            name="scales",
+            choices=(
+                Level(name=f"{side}", overrides={"input.train_short_sides": (side,)}),
+                Level(name=f"{sides[0]} to {sides[-1]}", overrides={"input.train_short_sides": sides}),
+            ),
+        ),
+    )
