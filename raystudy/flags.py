@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raystudy.cluster.settings import RunSettings, default_device
 from raystudy.cluster.tracking import TrackingSettings
-from raystudy.data_flags import add_pair_flags, add_subset_flags, named_data, with_subsets
+from raystudy.data_flags import add_pair_flags, add_subset_flags, named_data, names_data, with_subsets
 from raystudy.errors import SpecError
 from raystudy.spec.data import DataSpec
 from raystudy.spec.presets import Preset, init_axis, load_preset, norm_axis, schedule_axis, seed_axis
@@ -70,11 +70,10 @@ def build_study(function: StudyFunction, options: argparse.Namespace) -> StudySp
     preset = load_preset(options.preset or DEFAULT_PRESET)
     if options.unit is not None:
         preset = dataclasses.replace(preset, unit=options.unit)
-    if options.data or options.train or options.val:
+    if names_data(options):
         # A study of keypoints is known by what it makes of the preset, and reads other annotations of the same folder.
         has_keypoints = function(preset).base.model.keypoint_head is not None
-        data = named_data(options, with_keypoints=has_keypoints)
-        preset = preset if data is None else on_data(preset, data)
+        preset = on_data(preset, named_data(options, with_keypoints=has_keypoints))
     study = function(preset)
     return overridden(
         dataclasses.replace(study, preset=preset.name, unit=preset.unit, pretraining=preset.pretraining), options

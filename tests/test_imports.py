@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 BASE = {"errors", "records", "provenance", "spec", "store", "segment_store", "search_records", "atomic"}
-BASE |= {"finished", "evaluations"}
+BASE |= {"finished", "evaluations", "exported"}
 MIDDLE = {"data", "models", "evaluation"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "api": BASE | MIDDLE | {"training", "cluster", "analysis", "console", "api"},
     "crossover": BASE | {"cluster", "analysis", "console", "api", "crossover"},
     "data_flags": BASE | {"data", "data_flags"},
-    "flags": BASE | MIDDLE | {"cluster", "api", "data_flags", "flags"},
+    "weights_flags": BASE | {"data", "models", "weights_flags"},
+    "flags": BASE | MIDDLE | {"cluster", "api", "data_flags", "weights_flags", "flags"},
     "study_file": BASE | {"study_file"},
     "commands": BASE
     | MIDDLE
@@ -35,6 +36,7 @@ MAY_IMPORT = {
         "api",
         "crossover",
         "data_flags",
+        "weights_flags",
         "flags",
         "study_file",
         "commands",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray.tune
 
-from raystudy.errors import RaystudyError
+from raystudy.errors import DataError, SpecError, TrainingError
 
 if TYPE_CHECKING:
     from raystudy.cluster.worker import Run
@@ -19,10 +19,15 @@ def drive(config: dict[str, Any]) -> None:
     """Run one node: a pre-training or a segment."""
     if config["kind"] == "pretraining":
         _pretrain(config)
-    elif config["node"]["spec"]["workers"] == 1:
-        _run(config, TuneRun())
-    else:
+    elif _needs_workers(config, config["node"]["spec"]["workers"]):
         _train_in_workers(config)
+    else:
+        _run(config, TuneRun())
+
+
+def _needs_workers(config: dict[str, Any], workers: int) -> bool:
+    """Several do; so does one that wants a GPU which this process, in a plan of nested runs, does not hold."""
+    return workers > 1 or (config["settings"]["device"] == "cuda" and not ray.get_gpu_ids())
 
 
 class TuneRun:
@@ -60,37 +65,14 @@ def _run(config: dict[str, Any], run: "Run") -> None:
 
 
 def _train_in_workers(config: dict[str, Any]) -> None:
-    import ray.train
+    from raystudy.cluster.nested import run_in_workers
 
-    from raystudy.cluster.process_group import ProcessGroupConfig, StudyTrainer, remove_leftovers
-
-    settings = config["settings"]
-    use_gpu = settings["device"] == "cuda"
-    resources = {"CPU": settings["threads"], **({"GPU": 1} if use_gpu else {})}
-    if config["slots"] == 1:  # an earlier attempt at this node may have died while it started
-        remove_leftovers(resources)
-    trainer = StudyTrainer(
-        train_worker,
-        train_loop_config=config,
-        backend_config=ProcessGroupConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=config["node"]["spec"]["workers"], use_gpu=use_gpu, resources_per_worker=resources
-        ),
-        run_config=ray.train.RunConfig(
-            name=config["node_id"],
-            storage_path=f"{settings['storage']}/.ray/train",
-            failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=5),
-        ),
-    )
-    result = trainer.fit()
-    if result.error is not None:
-        raise RaystudyError(f"{config['node_id']}: {result.error}") from result.error
+    workers = config["node"]["spec"]["workers"]
+    run_in_workers(train_worker, config, name=config["node_id"], workers=workers, is_alone=config["slots"] == 1)
     ray.tune.report({"done": True})
 
 
 def _pretrain(config: dict[str, Any]) -> None:
-    import torch
-
     from raystudy.cluster.settings import RunSettings
     from raystudy.cluster.tracked_runs import TrackedRun, with_provenance
     from raystudy.cluster.tracking import open_tracker
@@ -102,10 +84,16 @@ def _pretrain(config: dict[str, Any]) -> None:
     from raystudy.store import Store
 
     settings = from_dict(RunSettings, config["settings"])
-    torch.set_num_threads(settings.threads)
+    recipe = from_dict(PretrainSpec, config["node"])
     store, runs = Store.open(settings.storage), [TrackedRun.from_dict(content) for content in config["tracked"]]
     made_with = provenance(settings)
-    tracker = open_tracker(settings.tracking, [with_provenance(run, made_with, "cpu") for run in runs], store)
-    make_weights(store, from_dict(PretrainSpec, config["node"]))
+    tracker = open_tracker(settings.tracking, [with_provenance(run, made_with, settings.device) for run in runs], store)
+    in_workers = _needs_workers(config, recipe.workers)
+    try:
+        make_weights(recipe, settings, in_workers=in_workers, is_alone=config["slots"] == 1)
+    except (SpecError, DataError, TrainingError) as error:  # trying again would only repeat it
+        tracker.finish(TrialState.FAILED, str(error))
+        ray.tune.report({"done": True, "refusal": str(error)})
+        return
     tracker.finish(TrialState.COMPLETE)
     ray.tune.report({"done": True})

@@ -4,10 +4,11 @@ Read from the storage each time, never remembered, so that it is right after any
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from raystudy.records import EvalRow, Row, SegmentRef, TrialRecord, TrialState, check_rows
 from raystudy.spec.plan import Plan, Segment
+from raystudy.spec.trial import PretrainSpec
 from raystudy.store import Store
 
 _METRICS_PREFIXES = ("box_", "mask_", "keypoint_", "voc_")
@@ -66,15 +67,31 @@ def pending_segments(store: Store, plan: Plan, wanted: Collection[str] | None = 
     return [segment for segment in segments if not store.segment(segment.segment_id).is_done(segment.end)]
 
 
+def pending_pretrainings(store: Store, plan: Plan, segments: Sequence[Segment]) -> dict[str, PretrainSpec]:
+    """Recipes, by weights_id, of the weights that ``segments`` start from and the storage does not have."""
+    needed = {segment.spec.init.weights_id for segment in segments if segment.spec.init.kind == "pretrained"}
+    return {
+        weights_id: recipe
+        for weights_id, recipe in plan.pretrainings.items()
+        if weights_id in needed and not store.has_weights(weights_id)
+    }
+
+
 def release_forks(store: Store, plan: Plan) -> None:
     """Delete fork checkpoints that every branch has taken over into a checkpoint of its own."""
     for trunk in plan.segments:
         children = [segment for segment in plan.segments if segment.parent == trunk.segment_id]
         if not children:
             continue
-        pinned = {c.start for c in children if store.segment(c.segment_id).committed_iteration() <= c.start}
+        pinned = {c.start for c in children if not _has_begun(store, c)}
         kept = store.segment(trunk.segment_id)
         kept.prune(keep=pinned, last=2 if kept.result() is None else 1)
+
+
+def _has_begun(store: Store, segment: Segment) -> bool:
+    """Whether it can do without its fork: a branch with a checkpoint of its own, an evaluation that is done."""
+    kept = store.segment(segment.segment_id)
+    return kept.is_done(segment.end) if segment.is_evaluation else kept.committed_iteration() > segment.start
 
 
 def has_diverged(store: Store, segment_id: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from raystudy.cluster.ledger import has_diverged, release_forks
+from raystudy.cluster.ledger import has_diverged, pending_pretrainings, release_forks
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import TrackedRun
 from raystudy.spec.identity import to_dict
@@ -34,12 +34,7 @@ class PlanSearcher(Searcher):
         self._store, self._plan = Store.open(settings.storage), plan
         self._settings = to_dict(settings)
         self._tracked, self._slots = tracked, slots
-        needed = {s.spec.init.weights_id for s in segments if s.spec.init.kind == "pretrained"}
-        self._pretrainings = {
-            weights_id: recipe
-            for weights_id, recipe in plan.pretrainings.items()
-            if weights_id in needed and not self._store.has_weights(weights_id)
-        }
+        self._pretrainings = pending_pretrainings(self._store, plan, segments)
         self._waiting = {segment.segment_id: segment for segment in segments}
         self._issued: dict[str, str] = {}
         self.failed: dict[str, str] = {}
@@ -67,9 +62,11 @@ class PlanSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Remember a node that Tune has given up, and free what a finished one has made needless."""
         release_forks(self._store, self._plan)
+        node_id = self._issued[trial_id]
         if error:
-            node_id = self._issued[trial_id]
             self.failed[node_id] = "it failed at every attempt"
+        elif result is not None and result.get("refusal"):
+            self.failed[node_id] = str(result["refusal"])
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the storage knows."""
@@ -104,7 +101,7 @@ class PlanSearcher(Searcher):
                 continue
             parent, weights_id = segment.parent, segment.spec.init.weights_id
             if weights_id in self.failed:
-                self.failed[segment_id] = f"its weights {weights_id} could not be made"
+                self.failed[segment_id] = f"its weights {weights_id} could not be made: {self.failed[weights_id]}"
             elif parent is not None and parent in self.failed:
                 self.failed[segment_id] = f"its trunk {parent} failed before iteration {segment.start}"
             elif parent is not None and parent not in self._waiting and has_diverged(self._store, parent):

@@ -14,10 +14,9 @@ from raystudy.cluster.tracking import TrackingSettings, mode_from_environment
 from raystudy.cluster.tracking_artifacts import log_weights
 from raystudy.cluster.tracking_generations import generation, wandb_id
 from raystudy.cluster.tracking_media import with_media
-from raystudy.cluster.weights import PROVENANCE_FILE
 from raystudy.errors import TrackingError
 from raystudy.records import Row, TrialState
-from raystudy.store import Store
+from raystudy.store import PROVENANCE_FILE, Store
 
 LOGGER = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ class Slots:
 
     count: int
     workers: int
-    """Of the largest segment."""
+    """Of the largest node."""
 
     cpus_per_worker: int
     use_gpu: bool
@@ -120,7 +120,7 @@ def slots_for(segments: Sequence[Segment], settings: RunSettings) -> Slots:
     import ray
 
     total: dict[str, float] = ray.cluster_resources()
-    workers = max(segment.spec.workers for segment in segments)
+    workers = _most_workers(segments, settings)
     use_gpu = settings.device == "cuda"
     needs = {"CPU": workers * settings.threads, **({"GPU": workers} if use_gpu else {})}
     count = min(int(total.get(kind, 0) // amount) for kind, amount in needs.items())
@@ -134,9 +134,26 @@ def slots_for(segments: Sequence[Segment], settings: RunSettings) -> Slots:
     return Slots(count=count, workers=workers, cpus_per_worker=settings.threads, use_gpu=use_gpu)
 
 
+def _most_workers(segments: Sequence[Segment], settings: RunSettings) -> int:
+    """Of the largest node: of the segments, and of the pre-trainings that they wait for."""
+    store = Store.open(settings.storage)
+    inits = {segment.spec.init for segment in segments}
+    recipes = [init.pretrain for init in inits if init.pretrain and not store.has_weights(init.weights_id)]
+    return max([1, *(segment.spec.workers for segment in segments), *(recipe.workers for recipe in recipes)])
+
+
+def connected(segments: Sequence[Segment], settings: RunSettings) -> AbstractContextManager[None]:
+    """A connection to the running cluster, or a local one for as long as these segments need it."""
+    return connection(nested=_most_workers(segments, settings) > 1)
+
+
 @contextmanager
-def connected(segments: Sequence[Segment], settings: RunSettings) -> "Iterator[None]":
-    """A connection to the running cluster, or a local one for as long as it is needed."""
+def connection(*, nested: bool) -> "Iterator[None]":
+    """A connection to the running cluster, or a local one for as long as it is needed.
+
+    Args:
+        nested: whether nodes run in groups of workers.
+    """
     prepare_environment()
     import ray
 
@@ -147,7 +164,6 @@ def connected(segments: Sequence[Segment], settings: RunSettings) -> "Iterator[N
     if address:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     else:
-        nested = any(segment.spec.workers > 1 for segment in segments)
         # The dashboard is what lets Train clean up after a driver that died; a study without nested runs needs none.
         ray.init(
             address="local",
