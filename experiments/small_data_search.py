@@ -18,7 +18,7 @@ def search(preset: Preset) -> SearchSpec:
     """Rate, decay, drop, length and scales for each init, on 1k images (demo: 45 of the shapes)."""
     trials, generation, rungs = {
         "smoke": (2, 2, (12,)),
-        "demo": (12, 4, (90, 180, 360)),
+        "demo": (12, 4, (180, 360)),
         "paper": (32, 8, (5_000, 10_000, 20_000)),
     }[preset.name]
     return SearchSpec(
@@ -29,7 +29,7 @@ def search(preset: Preset) -> SearchSpec:
         parameters=search_parameters(preset),
         trials=trials,
         generation=generation,
-        startup=2 * generation,
+        startup=generation,
         rungs=rungs,
     )
 

@@ -48,7 +48,7 @@ SCALE_OF = {
         data={"data.fraction": 0.25}, totals=(24, 36), steps=2, before_end=12, eval_interval=12, log_interval=12
     ),
     "demo": Scale(
-        data={"data.fraction": 0.03}, totals=(270, 810), steps=4, before_end=90, eval_interval=90, log_interval=45
+        data={"data.fraction": 0.03}, totals=(270, 810), steps=4, before_end=90, eval_interval=180, log_interval=45
     ),
     "paper": Scale(
         data={"data.num_images": 1_000},
