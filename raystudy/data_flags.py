@@ -29,8 +29,13 @@ def add_subset_flags(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--stratified", action="store_true", help="every size holds every category, or is refused")
 
 
-def named_data(options: argparse.Namespace, with_keypoints: bool = False) -> DataSpec | None:
-    """The data that ``--data``, or ``--train`` and ``--val``, name; None when they name none.
+def names_data(options: argparse.Namespace) -> bool:
+    """Whether ``--data``, or ``--train`` and ``--val``, name any data."""
+    return bool(options.data or options.train or options.val)
+
+
+def named_data(options: argparse.Namespace, with_keypoints: bool = False) -> DataSpec:
+    """The data that ``--data``, or ``--train`` and ``--val``, name.
 
     Raises:
         RaystudyError: they contradict each other, or what they name cannot be used.
@@ -38,7 +43,7 @@ def named_data(options: argparse.Namespace, with_keypoints: bool = False) -> Dat
     from raystudy.data.resolve import resolve_data, resolve_pair
 
     if options.train is None and options.val is None:
-        return None if options.data is None else resolve_data(options.data, with_keypoints=with_keypoints)
+        return resolve_data(options.data, with_keypoints=with_keypoints)
     if options.data is not None:
         raise SpecError("data is named twice: give a folder with both splits, or --train and --val")
     if options.train is None or options.val is None:

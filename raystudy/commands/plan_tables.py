@@ -110,4 +110,5 @@ def _share(part: float, total: float) -> str:
 
 
 def _range(counts: Sequence[int]) -> str:
-    return f"{min(counts):,} to {max(counts):,}" if counts else ""
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"

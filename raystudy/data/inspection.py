@@ -1,5 +1,6 @@
 """What ``raystudy inspect`` tells of a data set: what is there, what is wrong with it, and what would suit it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,13 @@ def inspect(source: str, thorough: bool = False) -> Inspection:
         source: as ``resolve_data`` takes it.
         thorough: decode every picture instead of a sample.
     """
+    return inspect_named(lambda: resolve_data(source), source, thorough)
+
+
+def inspect_named(resolve: Callable[[], DataSpec], source: str, thorough: bool = False) -> Inspection:
+    """As ``inspect``, of the data that ``resolve`` finds; ``source`` is what people call them."""
     try:
-        data = resolve_data(source)
+        data = resolve()
     except DataError as e:
         return Inspection(source=source, data=None, problems=tuple(e.problems), is_thorough=thorough)
     return inspect_data(data, source, thorough)

@@ -109,9 +109,12 @@ def pretraining_exposure(init: InitSpec) -> Seen | None:
     """What the weights have seen before: one instance a picture, as the paper counts ImageNet's."""
     if init.kind == "random":
         return None
-    if init.pretrain is None:
+    if init.pretrain is not None:
+        images = init.pretrain.iterations * init.pretrain.batch_size
+    elif init.weights_images is not None:
+        images = init.weights_images
+    else:
         return UNKNOWN
-    images = init.pretrain.iterations * init.pretrain.batch_size
     return Seen(images=images, instances=images, pixels=images * NOMINAL_PIXELS)
 
 

@@ -12,14 +12,12 @@ from torch import Tensor
 from raystudy.data.batch import Batch
 from raystudy.errors import DeviceMemoryError, DivergedError
 from raystudy.records import NAN, EvalRow, Exposure, Row, TrainRow
+from raystudy.spec.exposure import PAPER_PIXELS
 from raystudy.spec.plan import Segment
 from raystudy.spec.trial import TrialSpec
 from raystudy.training import collectives
 from raystudy.training.optimizer import clip_gradient_norm, set_lr
 from raystudy.training.state import TrainState
-
-PAPER_PIXELS = 800 * 1333
-"""Pixels of an image as the paper's Figure 2 counts them."""
 
 
 def train(
@@ -64,6 +62,13 @@ def train(
             yield _keep(state, meter.row(state, segment, lr))
         if at_end or state.iteration % spec.eval_interval == 0:
             yield _keep(state, _eval_row(state, segment, lr, meter.timed_call(validate, state)))
+
+
+def evaluate(state: TrainState, segment: Segment, validate: Callable[[TrainState], dict[str, float]]) -> EvalRow:
+    """Look once at weights that are trained: the only row of an evaluation, a segment of zero iterations."""
+    row = _eval_row(state, segment, segment.lr_at(segment.end - 1), _Meter().timed_call(validate, state))
+    state.rows.append(row)
+    return row
 
 
 def seed_iteration(seed: int, iteration: int, rank: int) -> None:
