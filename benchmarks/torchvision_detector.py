@@ -21,6 +21,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from raystudy.data.batch import Batch
 from raystudy.models.detector import Detector
 from raystudy.models.normalization import NormFactory, norm_factory
+from raystudy.models.torchvision_names import to_torchvision
 
 LEVELS = ["0", "1", "2", "3"]
 
@@ -91,7 +92,7 @@ def torchvision_twin(ours: Detector, min_size: int, max_size: int) -> MaskRCNN:
         )
         heads.keypoint_head = KeypointRCNNHeads(width, [points.conv_channels] * points.num_convs)
         heads.keypoint_predictor = KeypointRCNNPredictor(points.conv_channels, points.num_keypoints)
-    theirs.load_state_dict(_renamed(ours.state_dict(), box.num_convs), strict=True)
+    theirs.load_state_dict(to_torchvision(ours.state_dict(), spec), strict=True)
     return theirs
 
 
@@ -126,31 +127,3 @@ def _body(name: str, norm: NormFactory) -> tuple[nn.Module, list[int]]:
     for number, width in enumerate(widths, 1):
         setattr(body, f"layer{number}", body._make_layer(BasicBlock, width, 1, stride=1 if number == 1 else 2))
     return body, widths
-
-
-def _renamed(state: dict[str, Tensor], num_convs: int) -> dict[str, Tensor]:
-    """Our weights under torchvision's names."""
-    prefixes = {
-        "backbone.": "backbone.body.",
-        "fpn.lateral.": "backbone.fpn.inner_blocks.",
-        "fpn.output.": "backbone.fpn.layer_blocks.",
-        "rpn.conv.": "rpn.head.conv.0.0.",
-        "rpn.objectness.": "rpn.head.cls_logits.",
-        "rpn.box.": "rpn.head.bbox_pred.",
-        "box_head.convs.": "roi_heads.box_head.",
-        "box_head.category.": "roi_heads.box_predictor.cls_score.",
-        "box_head.box.": "roi_heads.box_predictor.bbox_pred.",
-        "mask_head.convs.": "roi_heads.mask_head.",
-        "mask_head.deconv.": "roi_heads.mask_predictor.conv5_mask.",
-        "mask_head.mask.": "roi_heads.mask_predictor.mask_fcn_logits.",
-        "keypoint_head.deconv.": "roi_heads.keypoint_predictor.kps_score_lowres.",
-    }
-    # After the convolutions torchvision's box head has a Flatten, then a Linear and a ReLU for each layer.
-    prefixes |= {f"box_head.fcs.{n}.": f"roi_heads.box_head.{num_convs + 1 + 2 * n}." for n in range(8)}
-    # torchvision's keypoint convolutions have no norm, and a ReLU after each.
-    prefixes |= {f"keypoint_head.convs.{n}.0.": f"roi_heads.keypoint_head.{2 * n}." for n in range(8)}
-    renamed = {}
-    for name, value in state.items():
-        ours = next(prefix for prefix in prefixes if name.startswith(prefix))
-        renamed[prefixes[ours] + name.removeprefix(ours)] = value
-    return renamed

@@ -2,16 +2,22 @@
 
 import argparse
 import dataclasses
-from typing import Any
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from raystudy.cluster.settings import default_device
 from raystudy.commands import EXIT_OK
 from raystudy.console import make_console, text_table
-from raystudy.errors import SpecError
+from raystudy.errors import DataError, RaystudyError, SpecError
 from raystudy.evaluations import StoredEvaluation, read_evaluation
+from raystudy.exported import CARD_FILE, is_export, read_export
 from raystudy.finished import FinishedTrial, find_finished
 from raystudy.spec.evaluation import EvalSpec
 from raystudy.store import Store
+
+if TYPE_CHECKING:
+    from raystudy.training.predict import Prediction
 
 DEFAULT_STORAGE = "runs/demo"
 
@@ -22,6 +28,17 @@ _EVALUATE = """examples:
   raystudy evaluate runs/mine/r50-gn-random --scales 400,500,600,700,900,1000,1100,1200 --flip --device cuda
 
 What is found is kept in the storage; the same command again prints it."""
+
+
+_EXPORT = """examples:
+  raystudy export tiny-gn-random-f100-6x-s0 --output exported
+  raystudy export runs/mine/r50-bn-random --output exported --format torchvision"""
+_PREDICT = """examples:
+  raystudy predict tiny-gn-random-f100-6x-s0 --validation 8
+  raystudy predict runs/mine/r50-gn-random street.jpg yard.jpg --score 0.7
+  raystudy predict exported street.jpg --output drawn
+
+TRIAL may be a folder that `raystudy export` wrote."""
 
 
 def add(added: "argparse._SubParsersAction[Any]") -> None:
@@ -36,6 +53,19 @@ def add(added: "argparse._SubParsersAction[Any]") -> None:
     made.add_argument("--detections", type=int, help="most detections of a picture")
     _device_flags(made)
     made.set_defaults(function=evaluate)
+    made = _trial_command(added, "export", "write a trial's final weights as a plain state dict", _EXPORT)
+    made.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder, made when it is not there")
+    made.add_argument(
+        "--format", choices=("raystudy", "torchvision"), default="raystudy", help="whose names (default %(default)s)"
+    )
+    made.set_defaults(function=export)
+    made = _trial_command(added, "predict", "draw what a trial's final weights find in pictures", _PREDICT)
+    made.add_argument("pictures", nargs="*", type=Path, metavar="IMAGE", help="picture files")
+    made.add_argument("--validation", type=int, metavar="N", help="N validation pictures beside their annotations")
+    made.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="(default %(default)s)")
+    made.add_argument("--score", type=float, default=0.5, help="least score of a detection (default %(default)s)")
+    _device_flags(made)
+    made.set_defaults(function=predict)
 
 
 def _trial_command(
@@ -74,6 +104,78 @@ def _evaluate(trial: FinishedTrial, evaluation: EvalSpec, options: argparse.Name
     from raystudy.training.evaluate import evaluate_trial
 
     return evaluate_trial(trial, evaluation, options.device or default_device(), options.threads)
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a trial's final weights into a folder."""
+    trial = _checked_trial(options)
+    from raystudy.api import commit
+    from raystudy.training.export import export_trial
+
+    card = export_trial(trial, options.output, options.format, commit())
+    console = make_console()
+    console.print(f"{trial.trial_id}: {trial.record.iteration:,} iterations", soft_wrap=True, highlight=False)
+    for name in (card["weights"], CARD_FILE):
+        console.print(f"  {options.output / name}", soft_wrap=True, highlight=False)
+    if "torchvision" in card:
+        given = ", ".join(f"{name}={value}" for name, value in card["torchvision"]["arguments"].items())
+        built = f"torchvision.models.detection.{card['torchvision']['function']}({given})"
+        console.print(f"It fits {built}", soft_wrap=True, highlight=False)
+    return EXIT_OK
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Draw what final weights find in pictures."""
+    source, problems = None, _picture_problems(options)
+    try:
+        is_folder = is_export(Path(options.trial))
+        source = read_export(Path(options.trial)) if is_folder else _checked_trial(options)
+    except RaystudyError as error:
+        problems.insert(0, str(error))
+    if problems or source is None:
+        raise SpecError(problems)
+    from raystudy.training.predict import open_predictor
+
+    predictor = open_predictor(source, options.score, options.device or default_device(), options.threads)
+    options.output.mkdir(parents=True, exist_ok=True)
+    taken = {path.resolve() for path in options.pictures}
+    for given in options.pictures:
+        try:
+            _write(predictor.file(given), given.name, options.output, taken)
+        except DataError as error:  # its head is that of a picture, its rest is not; the others can be drawn
+            problems += error.problems
+    for name, prediction in predictor.validation(options.validation or 0):
+        _write(prediction, Path(name).name, options.output, taken)
+    if problems:
+        raise DataError(problems)
+    return EXIT_OK
+
+
+def _write(prediction: "Prediction", name: str, folder: Path, taken: set[Path]) -> None:
+    """Write and tell; neither a picture that was given nor one that was just written is replaced."""
+    stem = Path(name).stem
+    suffixes = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    paths = (folder / f"{stem}{suffix}.png" for suffix in suffixes)
+    path = next(path for path in paths if path.resolve() not in taken)
+    taken.add(path.resolve())
+    prediction.drawn.save(path, format="PNG")
+    counts = ", ".join(f"{count} {category}" for category, count in prediction.counts.items())
+    make_console().print(f"{name}: {counts or 'nothing'} -> {path}", soft_wrap=True, highlight=False)
+
+
+def _picture_problems(options: argparse.Namespace) -> list[str]:
+    from raystudy.data.pictures import unreadable
+
+    problems = [problem for path in options.pictures if (problem := unreadable(path))]
+    if not options.pictures and options.validation is None:
+        problems.append("no pictures: name picture files, or give --validation N")
+    if options.validation is not None and options.validation < 1:
+        problems.append(f"--validation is {options.validation}, but must be at least 1")
+    if not 0 <= options.score < 1:
+        problems.append(f"--score is {options.score:g}, but must be in [0, 1)")
+    if options.output.exists() and not options.output.is_dir():
+        problems.append(f"--output {options.output} is a file, but must be a folder")
+    return problems
 
 
 def _checked_trial(options: argparse.Namespace) -> FinishedTrial:

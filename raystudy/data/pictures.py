@@ -58,6 +58,13 @@ def picture_size(path: Path) -> tuple[int, int] | None:
     return (width, height) if is_on_its_side else (height, width)
 
 
+def unreadable(path: Path) -> str:
+    """Why a file is no picture, as far as its head tells; empty when it is one."""
+    if not path.is_file():
+        return f"picture {path} is not there"
+    return "" if picture_size(path) is not None else f"{path} is no picture that can be read"
+
+
 def picture_mode(path: Path) -> str:
     """What Pillow calls the picture's kind, such as ``RGB``, ``L`` (grey) or ``CMYK``; ``unreadable`` when it is."""
     try:

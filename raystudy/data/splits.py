@@ -1,14 +1,15 @@
 """From a data spec to the data set of one split."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from raystudy.data.coco import CocoDataset
 from raystudy.data.index_cache import open_index
 from raystudy.data.shapes import render_shapes
 from raystudy.data.sources import Source
 from raystudy.data.staging import stage
-from raystudy.data.subset import chosen_labels, statistics_of, training_part
+from raystudy.data.subset import chosen_labels, training_part
+from raystudy.data.textures import SHAPES
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
 
@@ -38,15 +39,18 @@ def open_split(data: DataSpec, split: Split) -> CocoDataset:
     return training_part(dataset, data) if split == "train" else dataset
 
 
-def subset_statistics(data: DataSpec) -> dict[str, dict[str, Any]]:
-    """What a trial on this data is trained and evaluated on, JSON-ready, by split: for the plan and its record.
-
-    Pictures, instances, instances per picture and per category, categories without any, and what was repaired.
+def category_names(data: DataSpec) -> list[str]:
+    """The names of the categories that are learned, label 1 first; reads annotations, but renders no shapes.
 
     Raises:
-        DataError: the annotations cannot be used, or there is no such subset.
+        DataError: the annotations cannot be used.
     """
-    return {split: statistics_of(open_split(data, split)) for split in SPLITS}
+    if data.format != "shapes":
+        return open_split(data, "val").categories
+    labels = list(range(1, len(SHAPES) + 1))
+    if data.num_categories < len(SHAPES):
+        labels = chosen_labels(len(SHAPES), data.num_categories, data.subset_seed)
+    return [SHAPES[label - 1] for label in labels]
 
 
 def open_whole(data: DataSpec, split: Split) -> CocoDataset:

@@ -102,7 +102,7 @@ class CocoEvaluator:
         """Add the detections of a batch, brought to the pictures' original size."""
         pictures = zip(batch.image_ids, batch.sizes, batch.original_sizes, detections, strict=True)
         for image_id, size, original_size, found in pictures:
-            self._results.append(_to_result(image_id, size, original_size, found, self._kinds))
+            self._results.append(to_result(image_id, size, original_size, found, self._kinds))
 
     def results(self) -> list[Result]:
         """All detections so far, ready to be sent to another process."""
@@ -205,13 +205,22 @@ def _areas(gathered: Gathered, kind: Kind) -> Floats:
     return areas(gathered.rles) if kind == "mask" else extents(gathered.keypoints)
 
 
-def _to_result(
+def to_result(
     image_id: int,
     size: tuple[int, int],
     original_size: tuple[int, int],
     found: Detections,
     kinds: Sequence[Kind],
 ) -> Result:
+    """The detections of one picture, brought to the size at which they are scored or shown.
+
+    Args:
+        image_id: of the picture.
+        size: height and width of the picture that the detector saw.
+        original_size: height and width that the result is for.
+        found: by the detector.
+        kinds: what the result shall have.
+    """
     height_ratio, width_ratio = original_size[0] / size[0], original_size[1] / size[1]
     boxes = found.boxes.detach().cpu() * torch.tensor([width_ratio, height_ratio, width_ratio, height_ratio])
     corners = boxes.numpy().astype(np.float64)

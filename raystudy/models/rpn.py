@@ -30,13 +30,14 @@ class Proposals:
 
 
 class RegionProposalNetwork(nn.Module):
-    """A 3x3 convolution, then 1x1 ones for objectness and boxes, shared by all levels. No norm, as in Detectron."""
+    """3x3 convolutions, then 1x1 ones for objectness and boxes, shared by all levels. No norm, as in Detectron."""
 
     def __init__(self, spec: RpnSpec, channels: int, strides: tuple[int, ...]) -> None:
         super().__init__()
         self.spec, self.strides = spec, strides
         anchors = anchors_per_cell(spec, len(strides))
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.more = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(spec.num_convs - 1))
         self.objectness = nn.Conv2d(channels, anchors, 1)
         self.box = nn.Conv2d(channels, 4 * anchors, 1)
 
@@ -45,6 +46,8 @@ class RegionProposalNetwork(nn.Module):
         logits, deltas = [], []
         for feature in features:
             hidden = F.relu(self.conv(feature), inplace=True)
+            for conv in self.more:
+                hidden = F.relu(conv(hidden), inplace=True)
             logits.append(exact(self.objectness(hidden).permute(0, 2, 3, 1).flatten(1)))
             deltas.append(exact(self.box(hidden).permute(0, 2, 3, 1).reshape(len(feature), -1, 4)))
         return logits, deltas

@@ -93,6 +93,9 @@ class RpnSpec:
     min_size: float = 0.0
     """Proposals with a shorter side (pixels) are dropped."""
 
+    num_convs: int = 1
+    """3x3 convolutions before the predictors; torchvision's v2 has 2."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoxHeadSpec:
@@ -134,6 +137,12 @@ class CascadeSpec:
         (30.0, 30.0, 15.0, 15.0),
     )
     """A stage; replaces the box head's."""
+
+    final_iterations: int = 0
+    """Iterations before a trial's end at which it is switched on, the weights carried over; 0 has it from the start.
+
+    The paper's scratch models train without it and switch to it for the final 270k iterations (section 5).
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,6 +231,8 @@ class ModelSpec:
             )
         if not self.rpn.anchor_sizes or any(size <= 0 for size in self.rpn.anchor_sizes):
             found.append(f"anchor_sizes are {self.rpn.anchor_sizes}, but must be above 0, one a pyramid level")
+        if self.rpn.num_convs < 1:
+            found.append(f"rpn.num_convs is {self.rpn.num_convs}, but must be at least 1")
         if min(self.pixels.std) <= 0:
             found.append(f"pixel std is {self.pixels.std}, but must be above 0")
         if self.keypoint_head is not None and self.keypoint_head.num_keypoints < 1:
@@ -240,4 +251,6 @@ def _cascade_problems(cascade: CascadeSpec) -> list[str]:
         found.append(f"cascade has {len(ious)} foreground_ious and {len(weights)} box_weights; give one a stage")
     if any(weight <= 0 for row in weights for weight in row):
         found.append(f"cascade.box_weights are {weights}, but must be above 0")
+    if cascade.final_iterations < 0:
+        found.append(f"cascade.final_iterations is {cascade.final_iterations}, but must be at least 0")
     return found
