@@ -17,17 +17,12 @@ from raystudy.models.detector import Detector, build_detector
 from raystudy.models.initialization import initialize
 from raystudy.models.roi_pool import RoiPooler
 from raystudy.spec.evaluation import EvalSpec
-from raystudy.spec.model import Backbone, BoxHeadSpec, ModelSpec, RpnSpec
+from raystudy.spec.model import Backbone, ModelSpec, RpnSpec
+from raystudy.spec.presets import load_preset
+from raystudy.spec.variants import original_faster_rcnn
 from tests.models.synthetic import NUM_CATEGORIES, random_batch, tiny_spec
 
-ORIGINAL = ModelSpec(
-    backbone="vgg16",
-    norm="none",
-    neck="none",
-    mask_head=None,
-    rpn=RpnSpec(anchor_sizes=(64, 128, 256, 512)),
-    box_head=BoxHeadSpec(num_convs=0, num_fcs=2, fc_channels=4096, pooling="pool"),
-)
+ORIGINAL = original_faster_rcnn(load_preset("paper"))
 
 
 def _tiny() -> Detector:
