@@ -88,9 +88,8 @@ def _counts(data: DataSpec) -> DataCounts | None:
     found = quick_statistics(data) if known is None else None
     if found is None:
         return known
-    return DataCounts(
-        images=found["trained_images"], instances=found["instances"], source="the annotations of what is trained on"
-    )
+    trained_on = found["images"] - found["images_without_instances"]
+    return DataCounts(images=trained_on, instances=found["instances"], source="the annotations of what is trained on")
 
 
 def _exposure_line(arm: ArmExposure, with_data: bool) -> list[str]:

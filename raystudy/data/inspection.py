@@ -40,7 +40,7 @@ class SplitReport:
     """What one split holds."""
 
     statistics: dict[str, Any]
-    """As ``subset_statistics`` has them."""
+    """As ``statistics_of`` has them."""
 
     crowds: int
     difficult: int

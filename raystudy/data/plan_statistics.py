@@ -15,7 +15,7 @@ from raystudy.spec.data import DataSpec
 
 
 def quick_statistics(data: DataSpec) -> dict[str, Any] | None:
-    """As ``subset_statistics`` of the training set, with ``trained_images``: those that have an instance.
+    """As ``statistics_of`` the training set.
 
     None where it would take long: shapes that are not rendered yet, an object store that is not copied yet, large
     annotations that are not indexed yet; and where the data cannot be used, which is preflight's to say.
@@ -23,8 +23,7 @@ def quick_statistics(data: DataSpec) -> dict[str, Any] | None:
     try:
         if not _is_at_hand(data):
             return None
-        part = training_part(_whole(_whole_of(data)), data)
-        return {**statistics_of(part), "trained_images": int((part.instance_counts > 0).sum())}
+        return statistics_of(training_part(_whole(_whole_of(data)), data))
     except DataError:
         return None
 

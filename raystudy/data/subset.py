@@ -106,7 +106,10 @@ def training_part(whole: CocoDataset, data: DataSpec) -> CocoDataset:
 
 
 def statistics_of(dataset: CocoDataset) -> dict[str, Any]:
-    """What a data set holds, JSON-ready: for the plan and the trial's record."""
+    """What a data set holds, JSON-ready, for the plan and the trial's record.
+
+    Pictures, instances, instances per picture and per category, categories without any, and what was repaired.
+    """
     counts = dataset.instance_counts
     per_category = np.bincount(dataset.all_labels(), minlength=len(dataset.categories) + 1)[1:].tolist()
     of_name: dict[str, int] = dict.fromkeys(dataset.categories, 0)

@@ -13,7 +13,8 @@ from raystudy.data.defaults import data_defaults
 from raystudy.data.loader import TrainLoader
 from raystudy.data.preflight import preflight
 from raystudy.data.resolve import resolve_data
-from raystudy.data.splits import open_split, subset_statistics
+from raystudy.data.splits import open_split
+from raystudy.data.subset import statistics_of
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
 from tests.data.damages import REPAIRED, STOPS, WORKS, Damage, content_is
@@ -63,7 +64,7 @@ def test_what_can_be_repaired_is_counted_and_trained_on(tmp_path: Path, case: st
     root = write(tmp_path, damage)
     assert problems_of(root) == []
     data = resolve_data(str(root))
-    assert subset_statistics(data)["train"]["repairs"] == counted
+    assert statistics_of(open_split(data, "train"))["repairs"] == counted
     dataset = open_split(data, "train")
     found = dataset.instances(dataset.image_ids.index(7))
     assert len(found) == num_instances

@@ -7,8 +7,8 @@ import pytest
 
 from raystudy.data.coco import CocoDataset
 from raystudy.data.preflight import preflight
-from raystudy.data.splits import open_split, subset_statistics
-from raystudy.data.subset import covering_images, subset_indices
+from raystudy.data.splits import SPLITS, open_split
+from raystudy.data.subset import covering_images, statistics_of, subset_indices
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
 from tests.data.synthetic import annotation, coco_content, shapes_spec, shared, trial, write_coco
@@ -71,14 +71,14 @@ def test_stratified_subsets_hold_every_category_are_nested_and_may_be_refused(tm
 
 def test_categories_that_vanish_are_told_in_the_statistics() -> None:
     data = changed(num_images=1)
-    told = subset_statistics(data)
+    told = {split: statistics_of(open_split(data, split)) for split in SPLITS}
     held = {category for category, count in told["train"]["instances_per_category"].items() if count}
     assert told["train"]["images"] == 1
     assert len(held) < 6
     assert set(told["train"]["absent_categories"]) == set(open_split(data, "train").categories) - held
     assert told["val"]["images"] == 7
     assert json.loads(json.dumps(told)) == told
-    kept = subset_statistics(changed(num_images=8, stratified=True))["train"]
+    kept = statistics_of(open_split(changed(num_images=8, stratified=True), "train"))
     assert kept["absent_categories"] == []
     assert sum(kept["instances_per_category"].values()) == kept["instances"]
     assert "cannot hold every category" in preflight(changed(num_images=1, stratified=True))[0]
