@@ -185,5 +185,6 @@ def _search_crossover(study: StudySpec, settings: RunSettings) -> int:
 
     assert study.crossover_delta is not None
     found = find_crossover(study, settings, study.crossover_delta)
+    print_report(settings.storage, study.name, None)
     make_console().print(f"\n{found.sentence}\n", soft_wrap=True, highlight=False)
     return EXIT_OK
