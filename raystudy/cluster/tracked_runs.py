@@ -6,13 +6,13 @@ spent stands on the segment that spent it, so that the cost of all runs together
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Literal
 
-from raystudy.records import MEASURED_COLUMNS, EvalRow, Row, SegmentRef, row_to_dict
+from raystudy.records import MEASURED_COLUMNS, EvalRow, Row, SegmentRef, path_rows, row_to_dict
 from raystudy.spec.identity import from_dict, to_dict
 from raystudy.spec.plan import Plan, Segment
 from raystudy.spec.trial import PretrainSpec, TrialSpec
@@ -97,11 +97,16 @@ def tracked_runs(
     runs: dict[str, tuple[TrackedRun, ...]] = {}
     for segment in plan.segments:
         ending = plan.trials_ending_in(segment.segment_id)
-        own = () if segment.kind != "trunk" else (trunk_run(study, segment, plan),)
+        own = (trunk_run(study, segment, plan),) if has_trunk_run(segment, plan) else ()
         runs[segment.segment_id] = (*own, *(trial_run(study, trial_id, plan, job_type) for trial_id in ending))
     for weights_id, recipe in plan.pretrainings.items():
         runs[weights_id] = (pretraining_run(study, weights_id, recipe),)
     return runs
+
+
+def has_trunk_run(segment: Segment, plan: Plan) -> bool:
+    """Whether a segment is shown as a trunk: also a branch of which the study wants only other evaluations."""
+    return segment.kind == "trunk" or not plan.trials_ending_in(segment.segment_id)
 
 
 def trial_run(
@@ -159,12 +164,11 @@ def with_provenance(run: TrackedRun, provenance: Mapping[str, Any], device: str)
 
 def earlier_rows(store: Store, run: TrackedRun, segment_id: str) -> list[Row]:
     """The rows of the run before those of the segment that is at work on it, first to last."""
-    rows: list[Row] = []
-    for ref in run.earlier:
-        if ref.segment_id == segment_id:
-            break
-        rows += [row for row in store.segment(ref.segment_id).rows() if ref.start < row.iteration <= ref.end]
-    return rows
+    before = tuple(itertools.takewhile(lambda ref: ref.segment_id != segment_id, run.earlier))
+    rows = path_rows(before, lambda earlier: store.segment(earlier).rows())
+    is_evaluation = run.segment_id == segment_id and bool(before) and before[-1].end == run.end
+    # What an evaluation says takes the place of what the training before it said of the same iteration.
+    return [row for row in rows if not (is_evaluation and row.split == "val" and row.iteration == run.end)]
 
 
 def points(rows: Iterable[Row], run: TrackedRun) -> Iterator[dict[str, Any]]:
@@ -173,7 +177,7 @@ def points(rows: Iterable[Row], run: TrackedRun) -> Iterator[dict[str, Any]]:
     Columns become ``train/…``, ``val/…``, ``exposure/…``, or keep their name when both kinds of row share them. What
     was not measured (nan) is left out.
     """
-    for iteration, together in groupby(rows, key=lambda row: row.iteration):
+    for iteration, together in itertools.groupby(rows, key=lambda row: row.iteration):
         point: dict[str, Any] = {AXIS: iteration}
         for row in together:
             point |= _metrics(row)

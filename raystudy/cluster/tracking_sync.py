@@ -9,9 +9,17 @@ from typing import Literal
 
 import wandb
 from wandb.apis.public.runs import RunNotFoundError
+from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from raystudy.cluster.ledger import read_trial
-from raystudy.cluster.tracked_runs import TrackedRun, pretraining_run, trial_run, trunk_run, with_provenance
+from raystudy.cluster.tracked_runs import (
+    TrackedRun,
+    has_trunk_run,
+    pretraining_run,
+    trial_run,
+    trunk_run,
+    with_provenance,
+)
 from raystudy.cluster.tracking import TrackingSettings
 from raystudy.cluster.tracking_generations import begin_generation, forget_replaced, replaced_generations, wandb_id
 from raystudy.cluster.tracking_wandb import upload
@@ -59,7 +67,7 @@ def delete_replaced(store: Store, settings: TrackingSettings) -> Iterator[str]:
         for identity in (wandb_id(run, number) for run in runs.values() for number in numbers):
             if _delete(api, f"{owner}{settings.project}/{identity}"):
                 yield identity
-    except wandb.Error as problem:
+    except (wandb.Error, WandbApiFailedError) as problem:
         raise TrackingError(
             f"the runs that were replaced could not all be deleted: {problem}; call wandb-sync again, or delete them "
             "in the browser"
@@ -105,5 +113,5 @@ def all_runs(store: Store, study: str) -> Iterator[TrackedRun]:
     plan = stored_plan(content)
     job_type: Literal["trial", "search"] = "search" if content.get("search") else "trial"
     yield from (pretraining_run(content, weights_id, recipe) for weights_id, recipe in plan.pretrainings.items())
-    yield from (trunk_run(content, segment, plan) for segment in plan.segments if segment.kind == "trunk")
+    yield from (trunk_run(content, segment, plan) for segment in plan.segments if has_trunk_run(segment, plan))
     yield from (trial_run(content, trial_id, plan, job_type) for trial_id in plan.trials)

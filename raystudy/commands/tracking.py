@@ -15,7 +15,7 @@ def add(added: "argparse._SubParsersAction[Any]") -> None:
     """The commands on Weights & Biases."""
     sync = add_storage_command(added, "wandb-sync", "send Weights & Biases what it has not got", wandb_sync)
     view = add_storage_command(
-        added, "wandb-view", "make or update the study's workspace in Weights & Biases", wandb_view
+        added, "wandb-view", "make or update the study's workspace and report in Weights & Biases", wandb_view
     )
     sync.add_argument("--weights", action="store_true", help="upload the final weights of complete trials, too")
     sync.add_argument("--rebuild", action="store_true", help="make all runs anew from the storage, then delete the old")
@@ -46,14 +46,22 @@ def wandb_sync(options: argparse.Namespace) -> int:
 
 
 def wandb_view(options: argparse.Namespace) -> int:
-    """Create the study's workspace in Weights & Biases, or bring it up to date."""
+    """Create the study's workspace and report in Weights & Biases, or bring them up to date."""
     from raystudy.cluster.tracking import TrackingSettings
-    from raystudy.cluster.tracking_view import save_view
 
     settings = TrackingSettings.parse(options.project)
     if not settings.entity:
         raise SpecError(f"a workspace belongs to somebody: give --project {settings.project}/ENTITY")
+    if problems := settings.problems():
+        raise SpecError(problems)
+    from raystudy.cluster.tracking_report import save_report
+    from raystudy.cluster.tracking_view import save_view
+
+    store, console = Store.open(options.storage), make_console()
     for name in studies(options):
-        address = save_view(Store.open(options.storage), name, settings.entity, settings.project)
-        make_console().print(f"{name}: {address}", soft_wrap=True, highlight=False)
+        question = str(store.read_study(name).get("question", ""))
+        workspace = save_view(store, name, settings.entity, settings.project)
+        console.print(f"{name}: workspace {workspace}", soft_wrap=True, highlight=False)
+        report = save_report(store, name, question, settings.entity, settings.project)
+        console.print(f"{name}: report {report}", soft_wrap=True, highlight=False)
     return EXIT_OK

@@ -1,4 +1,4 @@
-"""A W&B server on loopback, as far as wandb-core talks to it: runs, history, config, summary, files, outages.
+"""A W&B server on loopback, as far as wandb talks to it: runs, history, config, summary, files, artifacts, outages.
 
 History lines are kept at the offset at which they are sent, as the real server does, so that a retried request repeats
 nothing. An operation that is not known is answered with an error and remembered in ``unhandled``: a test that wants to
@@ -21,6 +21,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import pytest
+
+from tests.cluster.wandb_standin_artifacts import ArtifactAnswers
+from tests.cluster.wandb_standin_pages import PageAnswers
 
 KEY = "0123456789" * 4
 ENTITY = "tester"
@@ -60,13 +63,14 @@ class _QuietServer(ThreadingHTTPServer):
         """Connections that a killed process leaves behind are no news."""
 
 
-class Standin:
+class Standin(ArtifactAnswers, PageAnswers):
     """The server, in threads of this process."""
 
     def __init__(self) -> None:
         self.runs: dict[str, ServedRun] = {}
         self.unhandled: list[str] = []
-        self.views: dict[str, dict[str, Any]] = {}
+        ArtifactAnswers.__init__(self)
+        PageAnswers.__init__(self)
         self.mode: Literal["", "unavailable", "hanging"] = ""
         self.mended = threading.Event()
         self.requests = 0
@@ -84,7 +88,7 @@ class Standin:
         self.mended.set()
 
     @property
-    def url(self) -> str:
+    def url(self) -> str:  # type: ignore[override]
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +127,11 @@ class Standin:
         if known is None:
             self.unhandled.append(operation)
             return None
-        answered: dict[str, Any] = known(variables)
+        try:
+            answered: dict[str, Any] = known(variables)
+        except Exception as error:  # an answer that breaks off would be asked for again and again
+            self.unhandled.append(f"{operation}: {error!r}")
+            return None
         return answered
 
     def _on_organizationcoreweaveorganizationid(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -189,19 +197,6 @@ class Standin:
         ]
         return {"createRunFiles": {"runID": f"id-{variables['run']}", "uploadHeaders": [], "files": files}}
 
-    # Saved workspaces, as wandb-workspaces asks for them
-
-    def _on_upsertview2(self, variables: dict[str, Any]) -> dict[str, Any]:
-        inserted = "id" not in variables
-        identity = f"view-{len(self.views)}" if inserted else variables["id"]
-        self.views[identity] = {**variables, "id": identity}
-        return {"upsertView": {"view": {"id": identity, "name": variables["name"]}, "inserted": inserted}}
-
-    def _on_view(self, variables: dict[str, Any]) -> dict[str, Any]:
-        found = [view for view in self.views.values() if view["name"] == variables["viewName"]]
-        nodes = [{"node": {key: view[key] for key in ("id", "displayName", "spec")}} for view in found]
-        return {"project": {"allViews": {"edges": nodes}}}
-
     # The stream of a run
 
     def stream(self, name: str, body: dict[str, Any]) -> None:
@@ -246,8 +241,9 @@ def _handler_of(standin: Standin) -> type[BaseHTTPRequestHandler]:
             body = self._body()
             if self._is_out():
                 return
-            _, _, name, file = self.path.split("/", 3)
-            standin.run(name).files[file] = body
+            _, place, name, file = self.path.split("/", 3)
+            kept = standin.artifacts[name] if place == "artifact" else standin.run(name)
+            kept.files[file] = body
             self._send(200, {})
 
         def do_GET(self) -> None:
