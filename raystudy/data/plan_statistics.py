@@ -7,7 +7,7 @@ from typing import Any
 from raystudy.data.coco import CocoDataset
 from raystudy.data.index_cache import KEPT_BYTES, index_path
 from raystudy.data.shapes import is_rendered
-from raystudy.data.splits import open_split, split_source
+from raystudy.data.splits import drawn_shapes, open_split, split_source
 from raystudy.data.staging import is_staged
 from raystudy.data.subset import statistics_of, training_part
 from raystudy.errors import DataError
@@ -30,7 +30,7 @@ def quick_statistics(data: DataSpec) -> dict[str, Any] | None:
 
 def _is_at_hand(data: DataSpec) -> bool:
     if data.format == "shapes":
-        return data.shapes is not None and is_rendered(data.shapes)
+        return is_rendered(drawn_shapes(data))
     if not data.train_annotations or (data.remote and not is_staged(data.remote, data.remote_version)):
         return False
     source = split_source(data, "train")
@@ -38,8 +38,8 @@ def _is_at_hand(data: DataSpec) -> bool:
 
 
 def _whole_of(data: DataSpec) -> DataSpec:
-    """The spec with all pictures and instances of its categories: the sizes of a study share one reading."""
-    return dataclasses.replace(data, fraction=1.0, num_images=None, instances_per_image=None, stratified=False)
+    """The spec with all of its pictures: the sizes of a study share one reading."""
+    return dataclasses.replace(data, fraction=1.0, num_images=None, stratified=False)
 
 
 @functools.lru_cache(maxsize=4)

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +39,7 @@ from raystudy.spec.identity import digest
 
 Split = Literal["train", "val"]
 
-MIN_OBJECTS, MAX_OBJECTS = 2, 5
+MIN_OBJECTS = 2
 MIN_RADIUS, MAX_RADIUS = 12.0, 34.0
 """Pixels; ``MAX_RADIUS`` gives way in pictures smaller than 96 pixels."""
 
@@ -67,8 +68,9 @@ def draw_scene(spec: ShapesSpec, split: Split, index: int) -> tuple[ByteArray, l
     rng = np.random.default_rng((spec.seed, _SPLIT_CODE[split], spec.image_size, index))
     image = draw_background(rng, spec.image_size)
     objects: list[SceneObject] = []
-    for _ in range(int(rng.integers(MIN_OBJECTS, MAX_OBJECTS + 1))):
-        _place(rng, image, objects)
+    kinds = [label - 1 for label in spec.kinds] or list(range(len(SHAPES)))
+    for _ in range(int(rng.integers(min(MIN_OBJECTS, spec.most_objects), spec.most_objects + 1))):
+        _place(rng, image, objects, kinds)
     return finish(image, rng), objects
 
 
@@ -112,10 +114,10 @@ def _folder(spec: ShapesSpec, cache: Path | None) -> Path:
     return (cache or default_cache()) / "shapes" / name
 
 
-def _place(rng: np.random.Generator, image: FloatArray, objects: list[SceneObject]) -> None:
-    """Draw an object over the scene, where it leaves enough of all others visible."""
+def _place(rng: np.random.Generator, image: FloatArray, objects: list[SceneObject], kinds: Sequence[int]) -> None:
+    """Draw an object of one of these categories over the scene, where it leaves enough of all others visible."""
     size = image.shape[0]
-    category, texture = int(rng.integers(len(SHAPES))), int(rng.integers(len(TEXTURES)))
+    category, texture = kinds[int(rng.integers(len(kinds)))], int(rng.integers(len(TEXTURES)))
     for _ in range(PLACEMENT_DRAWS):
         radius = rng.uniform(MIN_RADIUS, max(MIN_RADIUS, min(MAX_RADIUS, size * 0.36)))
         x, y = rng.uniform(0.7 * radius, size - 0.7 * radius, 2)
@@ -153,7 +155,8 @@ def _write_split(spec: ShapesSpec, split: Split, num: int, folder: Path) -> None
             if spec.has_keypoints:
                 annotations[-1] |= {"keypoints": _outermost(drawn.mask), "num_keypoints": len(SHAPES_KEYPOINTS)}
     named = {"keypoints": list(SHAPES_KEYPOINTS), "skeleton": []} if spec.has_keypoints else {}
-    categories = [{"id": n, "name": name, "supercategory": "shape", **named} for n, name in enumerate(SHAPES, 1)]
+    labels = spec.kinds or range(1, len(SHAPES) + 1)
+    categories = [{"id": n, "name": SHAPES[n - 1], "supercategory": "shape", **named} for n in labels]
     content = {
         "info": {"description": "raystudy shapes", "checksum": spec.checksum(split), "textures": list(TEXTURES)},
         "licenses": [],

@@ -1,5 +1,6 @@
 """From a data spec to the data set of one split."""
 
+import dataclasses
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from raystudy.data.staging import stage
 from raystudy.data.subset import chosen_labels, training_part
 from raystudy.data.textures import SHAPES
 from raystudy.errors import DataError
-from raystudy.spec.data import DataSpec
+from raystudy.spec.data import DataSpec, ShapesSpec
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, Split] = ("train", "val")
@@ -47,10 +48,23 @@ def category_names(data: DataSpec) -> list[str]:
     """
     if data.format != "shapes":
         return open_split(data, "val").categories
-    labels = list(range(1, len(SHAPES) + 1))
-    if data.num_categories < len(SHAPES):
-        labels = chosen_labels(len(SHAPES), data.num_categories, data.subset_seed)
-    return [SHAPES[label - 1] for label in labels]
+    return [SHAPES[label - 1] for label in drawn_shapes(data).kinds or range(1, len(SHAPES) + 1)]
+
+
+def drawn_shapes(data: DataSpec) -> ShapesSpec:
+    """What the generator draws for ``data``: no more instances in a scene and no other categories than it asks for.
+
+    Raises:
+        DataError: the generator's parameters are missing.
+    """
+    if data.shapes is None:
+        raise DataError("data format shapes needs the generator's parameters in data.shapes")
+    fewer, most = data.num_categories < len(SHAPES), data.instances_per_image
+    return dataclasses.replace(
+        data.shapes,
+        most_objects=data.shapes.most_objects if most is None else min(most, data.shapes.most_objects),
+        kinds=tuple(chosen_labels(len(SHAPES), data.num_categories, data.subset_seed)) if fewer else data.shapes.kinds,
+    )
 
 
 def open_whole(data: DataSpec, split: Split) -> CocoDataset:
@@ -66,9 +80,7 @@ def open_whole(data: DataSpec, split: Split) -> CocoDataset:
 def split_source(data: DataSpec, split: Split) -> Source:
     """Where the annotations of one split lie."""
     if data.format == "shapes":
-        if data.shapes is None:
-            raise DataError("data format shapes needs the generator's parameters in data.shapes")
-        folder = render_shapes(data.shapes)
+        folder = render_shapes(drawn_shapes(data))
         return Source("coco", folder / split, str(folder / f"instances_{split}.json"), split)
     train, val = data.train_annotations, data.val_annotations
     own, other, images, checksum = (

@@ -25,6 +25,12 @@ class ShapesSpec:
     has_keypoints: bool = False
     """Whether annotations have the outermost points of each object, ``SHAPES_KEYPOINTS``."""
 
+    most_objects: int = 5
+    """In a scene; there are at least two, or one where this is 1."""
+
+    kinds: tuple[int, ...] = ()
+    """Labels of the shapes that are drawn, in ascending order; empty draws all six."""
+
     def checksum(self, split: str) -> str:
         """Identity of one split: what is drawn is a function of it. ``split`` is ``train`` or ``val``."""
         other = {"train": "num_val", "val": "num_train"}[split]
@@ -52,7 +58,10 @@ class DataSpec:
 
     val_checksum: str = ""
     num_categories: int = 80
-    """Categories that are learned and evaluated. Fewer than the data has keeps the first of ``subset_seed``'s order."""
+    """Categories that are learned and evaluated. Fewer than the data has keeps the first of ``subset_seed``'s order.
+
+    Objects of the others stay in the pictures, without annotation; shapes are drawn without them.
+    """
 
     num_keypoints: int = located(0)
     """Keypoints of an instance, 0 without: what the annotations have, which their checksums stand for."""
@@ -74,7 +83,7 @@ class DataSpec:
     instances_per_image: int | None = None
     """Most instances that a training image keeps, drawn with ``subset_seed``; None keeps all.
 
-    The others stay in the picture without annotation, as those of categories that are left out do.
+    The others stay in the picture, without annotation. Scenes of shapes, of both splits, are drawn without them.
     """
 
     @property

@@ -7,15 +7,29 @@ import pytest
 
 from raystudy.data.coco import CocoDataset
 from raystudy.data.preflight import preflight
-from raystudy.data.splits import SPLITS, open_split
+from raystudy.data.shapes import render_shapes
+from raystudy.data.sources import file_checksum
+from raystudy.data.splits import SPLITS, category_names, drawn_shapes, open_split
 from raystudy.data.subset import covering_images, statistics_of, subset_indices
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
-from tests.data.synthetic import annotation, coco_content, shapes_spec, shared, trial, write_coco
+from tests.data.synthetic import TINY, annotation, coco_content, shapes_spec, shared, trial, write_coco
 
 
 def changed(**changes: object) -> DataSpec:
     return dataclasses.replace(shapes_spec(), **changes)  # type: ignore[arg-type]
+
+
+def annotated(**changes: object) -> DataSpec:
+    """Rendered shapes as anybody's COCO jsons: their annotations are cut, and no others are drawn."""
+    folder = render_shapes(TINY)
+    pair = {
+        f"{split}_{what}": str(folder / place)
+        for split in ("train", "val")
+        for what, place in (("images", split), ("annotations", f"instances_{split}.json"))
+    }
+    checksums = {f"{split}_checksum": file_checksum(Path(pair[f"{split}_annotations"])) for split in ("train", "val")}
+    return dataclasses.replace(DataSpec(num_categories=6, **pair, **checksums), **changes)  # type: ignore[arg-type]
 
 
 def boxes(dataset: CocoDataset) -> set[tuple[int, ...]]:
@@ -85,13 +99,13 @@ def test_categories_that_vanish_are_told_in_the_statistics() -> None:
 
 
 def test_a_cap_on_instances_is_nested_seeded_and_of_training_only() -> None:
-    caps = [open_split(changed(instances_per_image=cap), "train") for cap in (1, 2, 4, 100)]
+    caps = [open_split(annotated(instances_per_image=cap), "train") for cap in (1, 2, 4, 100)]
     assert [int(part.instance_counts.max()) for part in caps[:3]] == [1, 2, 4]
     found = [boxes(part) for part in caps]
-    assert found[0] < found[1] < found[2] <= found[3] == boxes(open_split(shapes_spec(), "train"))
-    assert boxes(open_split(changed(instances_per_image=1, subset_seed=5), "train")) != found[0]
+    assert found[0] < found[1] < found[2] <= found[3] == boxes(open_split(annotated(), "train"))
+    assert boxes(open_split(annotated(instances_per_image=1, subset_seed=5), "train")) != found[0]
     # The same instances stay in a subset of the pictures, and masks go with their boxes.
-    part = open_split(changed(instances_per_image=1, fraction=0.5), "train")
+    part = open_split(annotated(instances_per_image=1, fraction=0.5), "train")
     assert boxes(part) < found[0]
     masks = part.instances(0).masks
     assert masks is not None
@@ -100,29 +114,48 @@ def test_a_cap_on_instances_is_nested_seeded_and_of_training_only() -> None:
     assert mask.sum() == mask[y1:y2, x1:x2].sum() > 0
     truth = part.ground_truth()["annotations"]
     assert len(truth) == len(part)
-    assert len(boxes(open_split(changed(instances_per_image=1), "val"))) > 7
+    assert len(boxes(open_split(annotated(instances_per_image=1), "val"))) > 7
 
 
 def test_fewer_categories_are_nested_and_left_out_of_validation_too() -> None:
-    names = [open_split(changed(num_categories=n), "train").categories for n in (1, 3, 6)]
+    names = [open_split(annotated(num_categories=n), "train").categories for n in (1, 3, 6)]
     assert set(names[0]) < set(names[1]) < set(names[2])
-    train, val = (open_split(changed(num_categories=3), split) for split in ("train", "val"))
+    train, val = (open_split(annotated(num_categories=3), split) for split in ("train", "val"))
     assert train.categories == val.categories
     assert set(train.all_labels().tolist()) <= {1, 2, 3}
     assert len(val) == 7
-    whole = open_split(shapes_spec(), "val")
+    whole = open_split(annotated(), "val")
     kept_ids = set(val.label_to_category_id.values())
     expected = [a for a in whole.ground_truth()["annotations"] if a["category_id"] in kept_ids]
     assert val.ground_truth()["annotations"] == expected
     assert [c["name"] for c in val.ground_truth()["categories"]] == val.categories
-    assert boxes(train) < boxes(open_split(shapes_spec(), "train"))
+    assert boxes(train) < boxes(open_split(annotated(), "train"))
+
+
+def test_shapes_are_drawn_with_fewer_instances_and_categories() -> None:
+    few = changed(instances_per_image=1, num_categories=2, subset_seed=3)
+    for split, pictures in (("train", 24), ("val", 7)):
+        part, cut = open_split(few, split), open_split(annotated(num_categories=2, subset_seed=3), split)
+        assert len(part) == pictures
+        assert part.instance_counts.tolist() == [1] * pictures
+        assert part.categories == cut.categories == category_names(few)
+        assert part.label_to_category_id == cut.label_to_category_id
+    # What is not annotated is not there either: beside the objects there is ground alone.
+    drawn, whole = open_split(few, "train"), open_split(shapes_spec(), "train")
+    assert boxes(drawn) != boxes(whole)
+    assert sum(np.abs(np.diff(drawn.image(i).astype(int))).sum() for i in range(24)) < sum(
+        np.abs(np.diff(whole.image(i).astype(int))).sum() for i in range(24)
+    )
+    assert drawn_shapes(shapes_spec()) == TINY
+    assert drawn_shapes(changed(instances_per_image=9)) == TINY
+    assert preflight(few) == []
 
 
 def test_categories_are_counted_against_the_data() -> None:
     with pytest.raises(DataError, match="has 6 categories, but the spec says 7"):
         open_split(changed(num_categories=7), "train")
     with pytest.raises(DataError, match="was the file changed"):
-        open_split(changed(num_categories=3, train_checksum=""), "train")
+        open_split(annotated(num_categories=3, train_checksum=""), "train")
 
 
 def test_all_three_together_on_true_pictures() -> None:
