@@ -10,7 +10,7 @@ Columns in ``MEASURED_COLUMNS`` are wall-clock measurements: they differ from ru
 import dataclasses
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,11 +168,37 @@ class TrialState(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentRef:
-    """A trial's part of one segment: iterations ``start`` (exclusive) to ``end`` (inclusive) are its rows."""
+    """A trial's part of one segment: iterations ``start`` (exclusive) to ``end`` (inclusive) are its rows.
+
+    Where both are equal the segment is an evaluation: its row takes the place of the evaluation row at ``end`` that the
+    segments before it have.
+    """
 
     segment_id: str
     start: int
     end: int
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether the segment has trained nothing."""
+        return self.start == self.end
+
+
+def path_rows(path: Sequence[SegmentRef], rows_of: Callable[[str], list[Row]]) -> list[Row]:
+    """The rows of segments that follow one another, each iteration's once.
+
+    Args:
+        path: a trial's segments, or the first of them.
+        rows_of: the rows of a segment by its id.
+    """
+    found: list[Row] = []
+    for ref in path:
+        own = rows_of(ref.segment_id)
+        if ref.is_evaluation:
+            found = [row for row in found if row.split != "val" or row.iteration != ref.end or not own] + own
+        else:
+            found += [row for row in own if ref.start < row.iteration <= ref.end]
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

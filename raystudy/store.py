@@ -18,7 +18,7 @@ from typing import Any
 from raystudy import atomic
 from raystudy.errors import StorageError
 from raystudy.provenance import WeightsProvenance
-from raystudy.records import Row, TrialRecord, TrialState, record_from_dict, record_to_dict
+from raystudy.records import Row, TrialRecord, TrialState, path_rows, record_from_dict, record_to_dict
 from raystudy.search_records import SearchRecord
 from raystudy.segment_store import SegmentStore
 
@@ -105,11 +105,7 @@ class Store:
 
     def trial_rows(self, record: TrialRecord) -> list[Row]:
         """The whole curve of one trial so far: its trunk's rows up to the fork, then its own."""
-        rows: list[Row] = []
-        for ref in record.segments:
-            segment_rows = self.segment(ref.segment_id).rows()
-            rows += [row for row in segment_rows if ref.start < row.iteration <= ref.end]
-        return rows
+        return path_rows(record.segments, lambda segment_id: self.segment(segment_id).rows())
 
     # Searches
 

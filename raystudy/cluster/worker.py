@@ -3,8 +3,9 @@
 import functools
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,18 +17,21 @@ from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import TrackedRun, is_shown, with_provenance
 from raystudy.cluster.tracking import Tracker, open_tracker
 from raystudy.cluster.weights import WEIGHTS_FILE
+from raystudy.data.batch import Batch
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import TrainLoader, open_split
+from raystudy.data.splits import SPLITS
+from raystudy.data.subset import statistics_of
 from raystudy.errors import DataError, DivergedError, TrainingError
 from raystudy.evaluation.examples import Examples
 from raystudy.evaluation.matches import Matches
-from raystudy.records import EvalRow, Row, TrialState, read_rows
+from raystudy.records import NAN, EvalRow, Row, TrialState, read_rows
 from raystudy.segment_store import SegmentStore
 from raystudy.spec.data import DataSpec
 from raystudy.spec.plan import Segment
 from raystudy.store import Store
 from raystudy.training import collectives
-from raystudy.training.loop import train
+from raystudy.training.loop import evaluate, train
 from raystudy.training.state import Snapshot, TrainState, build_state
 from raystudy.training.validation import Validator
 
@@ -103,10 +107,13 @@ class _Commits:
             self._write, state.snapshot(), state.iteration, list(state.rows), matches, self._examples(state, validate)
         )
 
+    def keep_evaluation(self, validate: Validator) -> None:
+        """Keep what an evaluation saw; its weights are its parent's, so that there is no checkpoint."""
+        self._keep_seen(self._segment.end, validate.matches(), validate.examples())
+
     def finish(self, state: TrainState, outcome: TrialState, error: str) -> None:
         """Keep how the segment ended."""
         self._wait()
-        rows = self._own(state.rows)
         result = {
             "state": outcome.value,
             "iteration": state.iteration,
@@ -115,13 +122,13 @@ class _Commits:
             "workers": collectives.world_size(),
             "device": self._settings.device,
             "attempts": self._attempt,
-            "repairs": _repairs(self._segment.spec.data),
+            **_told_of(self._segment.spec.data),
             "provenance": provenance(self._settings),
         }
-        self._kept.finish(self._attempt, result, rows)
+        self._kept.finish(self._attempt, result, state.rows)
         self._kept.log("finish", attempt=self._attempt, iteration=state.iteration, state=outcome.value, error=error)
         self._kept.prune(keep=self._segment.forks, last=1)
-        self._tracker.log(rows)
+        self._tracker.log(state.rows)
         self._tracker.finish(outcome, error)
 
     def progress(self, row: Row) -> None:
@@ -132,19 +139,21 @@ class _Commits:
         self,
         snapshot: Snapshot,
         iteration: int,
-        rows: Sequence[Row],
+        rows: list[Row],
         matches: Mapping[str, Matches],
         examples: Examples | None,
     ) -> list[Row]:
         """``matches`` are there at the end of a trial; ``examples`` then, and where tracking shows pictures."""
-        own = self._own(rows)
+        self._keep_seen(iteration, matches, examples)
+        self._kept.commit(self._attempt, iteration, snapshot.save, rows)
+        self._kept.prune(keep=self._segment.forks)
+        return rows
+
+    def _keep_seen(self, iteration: int, matches: Mapping[str, Matches], examples: Examples | None) -> None:
         if matches:
             self._kept.keep_matches(self._attempt, iteration, matches)
         if examples is not None:
             self._kept.keep_examples(self._attempt, iteration, examples)
-        self._kept.commit(self._attempt, iteration, snapshot.save, own)
-        self._kept.prune(keep=self._segment.forks)
-        return own
 
     def _examples(self, state: TrainState, validate: Validator) -> Examples | None:
         if state.iteration in self._segment.ends:
@@ -162,10 +171,6 @@ class _Commits:
         if self._writing is not None:
             self._tracker.log(self._writing.result())
             self._writing = None
-
-    def _own(self, rows: Sequence[Row]) -> list[Row]:
-        """Without those of a gap between an older checkpoint and the fork: they are the trunk's, not the branch's."""
-        return [row for row in rows if row.iteration > self._segment.start]
 
 
 def _open_tracker(segment: Segment, settings: RunSettings, tracked: Sequence[TrackedRun]) -> Tracker:
@@ -185,40 +190,70 @@ def _restore(segment: Segment, settings: RunSettings, kept: SegmentStore) -> Tra
     store = Store.open(settings.storage)
     spec = segment.spec
     weights = store.weights_folder(spec.init.weights_id) / WEIGHTS_FILE if spec.init.kind == "pretrained" else None
-    state = build_state(spec, weights, torch.device(settings.device))
     found = collectives.broadcast_object(_newest_checkpoint(store, segment, kept) if collectives.rank() == 0 else None)
+    iteration = 0 if found is None else found[0]
+    trained = replace(spec, model=segment.model_at(max(0, iteration - 1)))  # what made the checkpoint
+    state = build_state(trained, weights, torch.device(settings.device))
     if found is not None:
-        folder, is_own = found
+        _, folder, is_own = found
         state.load(Path(folder), read_rows(Path(folder) / "rows.arrow") if is_own else (), wall_time=is_own)
-    if collectives.world_size() > 1:
-        state.network = DistributedDataParallel(state.model)
     return state
 
 
-def _newest_checkpoint(store: Store, segment: Segment, kept: SegmentStore) -> tuple[str, bool] | None:
-    """Folder of the newest sound checkpoint on the segment's path, and whether it is its own."""
+def _newest_checkpoint(store: Store, segment: Segment, kept: SegmentStore) -> tuple[int, str, bool] | None:
+    """Iteration and folder of the newest sound checkpoint on the segment's path, and whether it is its own."""
     own = kept.latest(at_most=segment.end)
     if own is not None:
-        return str(own[1]), True
+        return own[0], str(own[1]), True
     for ancestor in reversed(segment.ancestors):
         found = store.segment(ancestor).latest(at_most=segment.start)
         if found is not None:
-            return str(found[1]), False
+            return found[0], str(found[1]), False
     return None
 
 
 def _train(state: TrainState, segment: Segment, settings: RunSettings, commits: _Commits, run: Run) -> None:
+    """Train what is left and, when the segment is an evaluation, evaluate.
+
+    A gap between an older checkpoint and the fork is trained first, when the fork's own was lost. Its rows are the
+    trunk's, and nothing of it is kept.
+    """
     spec, rank = segment.spec, collectives.rank()
     train_set, validation_set = _dataset(spec.data, "train"), _dataset(spec.data, "val")
     loader = TrainLoader(train_set, spec, rank, collectives.world_size(), loader_processes=settings.loader_processes)
     validate = Validator(validation_set, spec)
-    for row in train(state, segment, loader.batches(state.iteration, segment.end), validate):
+    for piece in segment.pieces(state.iteration):
+        if state.model.spec != piece.spec.model:
+            state.switch_model(piece.spec)
+        if collectives.world_size() > 1:
+            state.network = DistributedDataParallel(state.model)
+        batches = loader.batches(state.iteration, piece.end)
+        if piece.end <= segment.start:
+            _train_gap(state, piece, batches, run)
+            continue
+        for row in train(state, piece, batches, validate):
+            if rank == 0:
+                if isinstance(row, EvalRow):
+                    commits.commit(state, validate)
+                commits.progress(row)
+            if isinstance(row, EvalRow):
+                run.report(_progress(row, segment))
+    if segment.is_evaluation:
+        row = evaluate(state, segment, validate)
         if rank == 0:
-            if isinstance(row, EvalRow) and row.iteration > segment.start:
-                commits.commit(state, validate)
+            commits.keep_evaluation(validate)
             commits.progress(row)
-        if isinstance(row, EvalRow):
-            run.report(_progress(row, segment))
+        run.report(_progress(row, segment))
+
+
+def _train_gap(state: TrainState, piece: Segment, batches: Iterable[Batch], run: Run) -> None:
+    """Train iterations that the trunk has trained before, without looking at them again."""
+    try:
+        for row in train(state, piece, batches, lambda _: {"loss": NAN}):
+            if isinstance(row, EvalRow):
+                run.report(_progress(row, piece))
+    finally:
+        state.rows.clear()
 
 
 def _progress(row: Row, segment: Segment) -> dict[str, Any]:
@@ -245,9 +280,10 @@ def provenance(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def _repairs(data: DataSpec) -> dict[str, dict[str, int]]:
-    """What was repaired or dropped of the annotations, by split and kind."""
-    return {split: dict(_dataset(data, split).repairs) for split in ("train", "val")}
+def _told_of(data: DataSpec) -> dict[str, Any]:
+    """What was trained and evaluated on, and what was repaired or dropped of its annotations; by split."""
+    found = {split: statistics_of(_dataset(data, split)) for split in SPLITS}
+    return {"repairs": {split: statistics.pop("repairs") for split, statistics in found.items()}, "data": found}
 
 
 @functools.lru_cache(maxsize=4)

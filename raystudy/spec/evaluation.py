@@ -1,6 +1,6 @@
 """How weights are evaluated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -40,6 +40,12 @@ class EvalSpec:
         """Whether detections come from more than the picture as it is."""
         return bool(self.scales) or self.flip
 
+    @property
+    def plain(self) -> "EvalSpec":
+        """Without augmentation: how a trial is evaluated before its end."""
+        names = ("scales", "scales_max_side", "flip", "merge", "vote_iou")
+        return replace(self, **{name: getattr(_DEFAULT, name) for name in names})
+
     def problems(self) -> list[str]:
         """What is wrong, in words."""
         found = []
@@ -61,3 +67,6 @@ class EvalSpec:
         if not 0 < self.vote_iou <= 1:
             found.append(f"vote_iou is {self.vote_iou:g}, but must be in (0, 1]")
         return found
+
+
+_DEFAULT = EvalSpec()

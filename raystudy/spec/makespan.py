@@ -38,7 +38,8 @@ def makespan(plan: Plan, slots: int, lengths: Mapping[str, float] | None = None)
                 segment = max(ready, key=lambda s: s.remaining)
                 del waiting[segment.segment_id]
                 began[segment.segment_id] = now
-                heapq.heappush(running, now + lengths[segment.segment_id])
+                if lengths[segment.segment_id] > 0:  # an evaluation counts no iteration
+                    heapq.heappush(running, now + lengths[segment.segment_id])
                 continue
         releases = [_ready_at(s, plan, began, weights_done, lengths) for s in waiting.values()]
         # When no slot is free, nothing can start before one is.

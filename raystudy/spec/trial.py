@@ -194,12 +194,12 @@ class TrialSpec:
         if switch is None or grid < 1 or (switch > 0 and switch % grid == 0 and switch < self.schedule.total):
             return []
         total, final = self.schedule.total, self.schedule.total - switch
-        fits = [n for n in (final // grid * grid + total % grid, final // grid * grid + total % grid + grid)]
-        fits = [n for n in fits if 0 < n < total]
+        options = range(total % grid or grid, total, grid)
+        fits = [str(n) for n in (*[n for n in options if n < final][-1:], *[n for n in options if n > final][:1])]
         return [
-            f"cascade.final_iterations is {final} of {total}, so that the cascade is switched on at iteration {switch}, "
-            f"but it must be after the first iteration and on an evaluation, one of which is every {grid}; take "
-            + (" or ".join(map(str, fits)) if fits else "0, which trains with it from the start")
+            f"cascade.final_iterations is {final} of {total}: the cascade would be switched on at iteration {switch}, "
+            f"but that must be an evaluation, one of which is every {grid}; take "
+            + (" or ".join(fits) if fits else "0, which trains with it from the start")
         ]
 
     def _init_problems(self) -> list[str]:

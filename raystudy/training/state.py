@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from raystudy.errors import WeightsError
+from raystudy.models.cascade import carry_over
 from raystudy.models.detector import Detector, build_detector
 from raystudy.models.initialization import initialize, load_backbone_weights
 from raystudy.records import Exposure, Row
@@ -84,6 +85,25 @@ class TrainState:
         self.wall_time_s = float(content["wall_time_s"]) if wall_time else 0.0
         torch.set_rng_state(content["rng"].cpu())
 
+    def switch_model(self, spec: TrialSpec) -> None:
+        """Go on with the model of ``spec``, which differs from the one so far in a cascade that is switched on.
+
+        Weights are carried over (``models.cascade.carry_over``). A parameter that both models have keeps its momentum;
+        one that is new, those of every stage of the box head, starts from zero momentum.
+        """
+        assert spec.model.cascade is not None
+        momentum = _momentum_by_name(self.model, self.optimizer)
+        carried = carry_over(self.model.state_dict(), spec.model.box_head, spec.model.cascade)
+        model = build_detector(spec.model, self.model.num_categories, self.model.evaluation)
+        model.load_state_dict(carried)
+        self.model = self.network = model.to(self.device).train(self.model.training)
+        self.optimizer = build_optimizer(model, spec.optimizer)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                kept = momentum.get(name)
+                buffer = torch.zeros_like(parameter) if kept is None else kept
+                self.optimizer.state[parameter] = {"momentum_buffer": buffer}
+
 
 def build_state(spec: TrialSpec, weights: Path | None, device: torch.device) -> TrainState:
     """The state at iteration 0: a function of the spec and, for ``pretrained``, of the weights file alone.
@@ -101,6 +121,15 @@ def build_state(spec: TrialSpec, weights: Path | None, device: torch.device) -> 
         load_backbone_weights(model, weights)
     model.to(device)
     return TrainState(model=model, network=model, optimizer=build_optimizer(model, spec.optimizer))
+
+
+def _momentum_by_name(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The momentum of every parameter that has one."""
+    return {
+        name: optimizer.state[parameter]["momentum_buffer"]
+        for name, parameter in model.named_parameters()
+        if parameter in optimizer.state and optimizer.state[parameter].get("momentum_buffer") is not None
+    }
 
 
 def _copied(value: Any) -> Any:
