@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from raystudy.commands import EXIT_INTERRUPTED, EXIT_USER_ERROR, data, storage, tracking, trial, weights
+from raystudy.commands import EXIT_INTERRUPTED, EXIT_USER_ERROR, data, doctor, storage, tracking, trial, weights
 from raystudy.commands import search as search_commands
 from raystudy.commands import study as study_commands
 from raystudy.errors import RaystudyError
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print version and commit")
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (study_commands, search_commands, data, storage, trial, weights, tracking):
+    for group in (study_commands, search_commands, data, storage, trial, weights, tracking, doctor):
         group.add(added)
     options = parser.parse_args(arguments)
     return _guarded(options.function, options)
