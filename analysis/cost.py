@@ -121,5 +121,5 @@ def _pretraining_hours(study: StudyTable) -> dict[str, float]:
     return {
         weights_id: float(provenance["wall_time_s"]) / 3600
         for weights_id, provenance in study.weights.items()
-        if "wall_time_s" in provenance
+        if provenance.get("wall_time_s") is not None
     }

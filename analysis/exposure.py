@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.load import StudyTable
+from raystudy.provenance import WeightsProvenance
 
 KINDS = ("images", "instances", "pixels_nominal", "pixels_measured")
 
@@ -55,10 +56,5 @@ def exposure_lines(study: StudyTable, setting_names: tuple[str, ...]) -> list[Ex
 
 
 def _pretraining(study: StudyTable, trial: pd.Series) -> dict[str, float]:
-    provenance = study.weights.get(str(trial["weights_id"]), {})
-    if "images" not in provenance:
-        return {}
-    pixels = float(provenance.get("pixels", 0))
-    images = float(provenance["images"])
-    instances = float(provenance.get("instances", images))
-    return {"images": images, "instances": instances, "pixels_nominal": pixels, "pixels_measured": pixels}
+    provenance = study.weights.get(str(trial["weights_id"]))
+    return {} if provenance is None else WeightsProvenance.from_dict(provenance).exposure()

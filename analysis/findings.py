@@ -148,15 +148,16 @@ def exposure_table(study: StudyTable) -> Table:
         for kind in ("images", "instances", "pixels_nominal", "pixels_measured"):
             text = big(line.sum(kind))
             share = line.pretraining.get(kind, 0.0) / line.sum(kind) if line.sum(kind) else 0.0
-            cells.append(f"{text} ({100 * share:.0f}% before)" if share else text + ("" if line.is_told else " + ?"))
+            is_told = line.init == "random" or kind in line.pretraining
+            cells.append(f"{text} ({100 * share:.0f}% before)" if share else text + ("" if is_told else " + ?"))
         setting = (line.setting[2],) if study.trials["data"].nunique() > 1 else ()
         lines.append((f"{NAMES[line.init]}, {line.schedule}", *setting, *cells))
     setting = ("data",) if study.trials["data"].nunique() > 1 else ()
     header = ("arm", *setting, "images", "instances", "pixels, 800×1333 each", "pixels, as fed")
     note = (
         "Totals of one trial trained alone, with its pre-training; in brackets the share that pre-training had seen. "
-        "A question mark: the provenance of the weights does not tell. Nominal pixels count 800×1333 an image as the "
-        "paper does, and for pre-training what it was fed."
+        "A question mark: the provenance of the weights does not tell. Nominal pixels count 800×1333 an image and "
+        "224×224 one of pre-training, as the paper does."
     )
     return Table("exposure", "What each arm has seen", header, lines, note)
 

@@ -1,5 +1,7 @@
 """A node of the plan in a group of workers: a nested Ray Train run."""
 
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +47,18 @@ def run_in_workers(
             failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=5),
         ),
     )
-    result = trainer.fit()
+    result = _fitted(trainer)
     if result.error is not None:
         raise RaystudyError(f"{name}: {result.error}") from result.error
+
+
+def _fitted(trainer: StudyTrainer) -> ray.train.Result:
+    """``trainer.fit()``, whose answer to Ctrl-C would end the process with status 0, and stay in place."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return trainer.fit()
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from raystudy.provenance import WeightsProvenance
 from raystudy.records import (
     EvalRow,
     Row,
@@ -77,8 +78,15 @@ def write_study(
         "commit": "0123abc",
     }
     _write(storage / "studies" / f"{name}.json", json.dumps(content))
-    weights = {"images": 51200, "instances": 51200, "pixels": 51200 * 48 * 48, "iterations": 800, "wall_time_s": 70.0}
-    _write(storage / "weights" / "tiny-gn-w" / "provenance.json", json.dumps(weights))
+    weights = WeightsProvenance(
+        source="raystudy pretrain",
+        images_seen=51_200,
+        pixels_nominal_seen=51_200 * 224 * 224,
+        pixels_measured_seen=51_200 * 48 * 48,
+        iterations=800,
+        wall_time_s=70.0,
+    )
+    _write(storage / "weights" / "tiny-gn-w" / "provenance.json", json.dumps(weights.to_dict()))
     return name
 
 
