@@ -66,8 +66,12 @@ def exposure_lines(plan: Plan) -> tuple[list[list[str]], list[str]]:
         return found
 
     arms = expected_exposure(plan, counts_of)
-    several = len({arm.data for arm in arms}) > 1
-    lines = [_exposure_line(arm, several) for arm in arms]
+    sizes, categories = ({getattr(arm, name) for arm in arms} for name in ("data", "categories"))
+    lines = []
+    for arm in arms:
+        size = f", {arm.data}" if len(sizes) > 1 else ""
+        few = f", {arm.categories} categories" if len(categories) > 1 else ""
+        lines.append([f"{_INITS[arm.init]}, {arm.schedule}{size}{few}", *_totals(arm)])
     return [["arm", "images", "instances", "pixels, 800×1333 each"], *lines], list(sources)
 
 
@@ -92,15 +96,14 @@ def _counts(data: DataSpec) -> DataCounts | None:
     return DataCounts(images=trained_on, instances=found["instances"], source="the annotations of what is trained on")
 
 
-def _exposure_line(arm: ArmExposure, with_data: bool) -> list[str]:
-    name = f"{_INITS[arm.init]}, {arm.schedule}" + (f", {arm.data}" if with_data else "")
+def _totals(arm: ArmExposure) -> list[str]:
     before = arm.pretraining or Seen()
     pairs = (
         (arm.total.images, before.images),
         (arm.total.instances, before.instances),
         (arm.total.pixels, before.pixels),
     )
-    return [name, *(quantity(total) + _share(part, total) for total, part in pairs)]
+    return [quantity(total) + _share(part, total) for total, part in pairs]
 
 
 def _share(part: float, total: float) -> str:

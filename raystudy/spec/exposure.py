@@ -67,6 +67,7 @@ class ArmExposure:
     data: str
     """As ``DataSpec.subset_label``."""
 
+    categories: int
     detection: Seen
     pretraining: Seen | None
     """None for random init; ``UNKNOWN`` where nothing tells what weights from a file have seen."""
@@ -90,6 +91,7 @@ def expected_exposure(plan: Plan, counts_of: Callable[[DataSpec], DataCounts | N
             init=trial.init.kind,
             schedule=trial.schedule.name,
             data=trial.data.subset_label,
+            categories=trial.data.num_categories,
             detection=detection_exposure(trial, counted[trial.data]),
             pretraining=pretraining_exposure(trial.init),
         )

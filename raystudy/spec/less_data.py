@@ -118,6 +118,41 @@ def size_axis(preset: Preset, *images: int, with_whole: bool = False) -> Axis:
     return Axis(name="data", levels=(*(whole_set(preset) if with_whole else ()), *levels))
 
 
+def instances_axis(most: tuple[int | None, ...]) -> Axis:
+    """Most instances of a training image; None keeps all."""
+    levels = (
+        Level(
+            name="all instances" if count is None else f"{count} an image",
+            overrides={"data.instances_per_image": count},
+        )
+        for count in most
+    )
+    return Axis(name="instances_per_image", levels=tuple(levels))
+
+
+def categories_axis(counts: tuple[int, ...]) -> Axis:
+    """Categories that are learned and evaluated; fewer are among more."""
+    levels = (Level(name=f"{count} categories", overrides={"data.num_categories": count}) for count in counts)
+    return Axis(name="num_categories", levels=tuple(levels))
+
+
+def as_few_as_voc(preset: Preset) -> tuple[Axis, ...]:
+    """Both axes with all that the data has and about what PASCAL VOC has of COCO's, on a tenth of the images.
+
+    VOC has 2.3 instances in an image where COCO has 7, and 20 categories instead of 80 (section 5.2): 2 of a picture's
+    instances and a quarter of the categories. The embedded shapes have at most 5 instances, and are drawn with 1.
+    """
+    size, categories = SIZES[10_000], preset.base.data.num_categories
+    axes = (
+        instances_axis((None, 1 if preset.base.data.format == "shapes" else 2)),
+        categories_axis(tuple(dict.fromkeys((categories, max(1, round(categories / 4)))))),
+        size.axis(preset),
+    )
+    if preset.name == "paper":
+        return (*axes, Axis(name="schedule", levels=size.schedule_axis(preset).levels[-1:]))
+    return (*axes, preset.schedule_axis((preset.schedules[len(preset.schedules) // 2],)))
+
+
 def _one_drop(preset: Preset, total: int, before_end: int, label: str) -> ScheduleSpec:
     warmup = preset.base.schedule
     return ScheduleSpec(

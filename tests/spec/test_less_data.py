@@ -2,7 +2,7 @@
 
 import pytest
 
-from raystudy.spec.less_data import SIZES, retuned, size_axis
+from raystudy.spec.less_data import SIZES, as_few_as_voc, retuned, size_axis
 from raystudy.spec.presets import load_preset
 from raystudy.spec.study import Level, StudySpec
 from raystudy.spec.trial import TrialSpec, replaced
@@ -61,3 +61,18 @@ def test_voc_is_trained_as_printed() -> None:
     for trial in trials:
         assert (trial.model.backbone, trial.model.norm, trial.model.mask_head) == ("resnet101", "gn", None)
         assert trial.problems() == []
+
+
+def test_vocs_want_of_instances_and_categories_is_tested_alone_and_together() -> None:
+    for preset, few in ((PAPER, (2, 20)), (load_preset("demo"), (1, 2))):
+        study = StudySpec(name="s", base=preset.base, axes=as_few_as_voc(preset))
+        data = [trial.data for trial in study.trials()]
+        all_categories = preset.base.data.num_categories
+        assert [(one.instances_per_image, one.num_categories) for one in data] == [
+            (None, all_categories),
+            (None, few[1]),
+            (few[0], all_categories),
+            few,
+        ]
+        assert len({(one.num_images, one.fraction) for one in data}) == 1
+        assert len({trial.schedule for trial in study.trials()}) == 1
