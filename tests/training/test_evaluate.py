@@ -1,0 +1,60 @@
+"""Finished weights, evaluated again: the same way gives the same bits, another way is kept beside."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+from raystudy.errors import SpecError, StorageError
+from raystudy.evaluation.matches import Matches, average_precisions, precision_and_recall
+from raystudy.evaluations import matches_path, read_evaluation
+from raystudy.finished import FinishedTrial, find_finished
+from raystudy.store import Store
+from raystudy.training.evaluate import checked_device, evaluate_trial
+from tests.finished_trials import placed, trained
+from tests.tiny_trials import tiny_trial
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> FinishedTrial:
+    return trained(tmp_path_factory.mktemp("evaluate") / "s")
+
+
+def test_the_trials_own_evaluation_gives_its_final_row_bit_for_bit(trial: FinishedTrial) -> None:
+    found = evaluate_trial(trial, trial.spec.evaluation)
+    row = trial.final_row()
+    assert row is not None
+    assert found.metrics == trial.record.metrics
+    assert {name: getattr(row, name) for name in found.metrics} == found.metrics
+    assert (found.iteration, found.num_images) == (4, 4)
+    (ref,) = trial.record.segments
+    trained_with = trial.store.segment(ref.segment_id).path / "matches" / "4"
+    for kind in ("box", "mask"):
+        assert matches_path(trial.store, found, kind).read_bytes() == (trained_with / f"{kind}.npz").read_bytes()
+
+
+def test_another_evaluation_is_kept_with_the_matches_that_its_metrics_come_from(trial: FinishedTrial) -> None:
+    evaluation = dataclasses.replace(trial.spec.evaluation, scales=(64, 96), flip=True, score_threshold=0.1)
+    found = evaluate_trial(trial, evaluation)
+    assert read_evaluation(trial.store, trial.trial_id, evaluation) == found
+    for kind in ("box", "mask"):
+        precision, _ = precision_and_recall(Matches.load(matches_path(trial.store, found, kind)))
+        ap = average_precisions(precision)["ap"]
+        assert ap == found.metrics[f"{kind}_ap"]
+        assert np.isfinite(ap)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    store, spec = Store.open(tmp_path / "s", create=True), tiny_trial()
+    placed(store, spec, nn.Linear(1, 1))
+    with pytest.raises(StorageError, match="not those of its trial's model"):
+        evaluate_trial(find_finished(store, spec.trial_id), spec.evaluation)
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SpecError, match="no GPU here"):
+        checked_device("cuda")
+    assert checked_device("cpu").type == "cpu"
