@@ -4,7 +4,6 @@ Only complete trials have a value. One that was pruned has what it had at its la
 never compared with a value at the end.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 from analysis.files import StorageReader
@@ -129,7 +128,7 @@ def slices(record: SearchRecord) -> dict[str, dict[str, list[tuple[float | str, 
     return {
         name: {
             arm: sorted(
-                ((trial.values[name], trial.value) for trial in _complete(record.of_arm(arm))),
+                ((trial.values[name], value) for trial, value in _complete(record.of_arm(arm))),
                 key=lambda point: (str(type(point[0])), point[0]),
             )
             for arm in arms(record)
@@ -138,8 +137,9 @@ def slices(record: SearchRecord) -> dict[str, dict[str, list[tuple[float | str, 
     }
 
 
-def _complete(trials: Sequence[SearchTrial]) -> list[SearchTrial]:
-    return [t for t in trials if t.state == SearchState.COMPLETE and t.value is not None and not math.isnan(t.value)]
+def _complete(trials: Sequence[SearchTrial]) -> list[tuple[SearchTrial, float]]:
+    """Complete trials with what they reached."""
+    return [(t, t.value) for t in trials if t.state == SearchState.COMPLETE and t.value is not None]
 
 
 def is_logarithmic(parameter: Mapping[str, object]) -> bool:

@@ -138,13 +138,14 @@ def plan_lines(search: SearchSpec) -> list[str]:
     each = ", ".join(f"{arm.name} {search.budget(arm.name)}" for arm in search.arms)
     lines.append(f"{trials} trials ({each}) in generations of {search.generation}, of {_range(totals)} iterations each")
     lines.append(
-        f"At most {trials * max(totals):,} iterations; less what trials share"
-        + (
-            f", and what is not among the best {search.keep:.0%} of earlier generations at {_range(search.rungs)}"
-            if search.rungs
-            else ""
-        )
+        f"Pruning may leave {search.least_iterations():,} iterations instead of {trials * max(totals):,}; "
+        "trunks that trials share are trained once"
     )
+    if search.rungs:
+        lines.append(
+            f"Pruned at {_several(search.rungs)} iterations: what is not among the best {search.keep:.0%} of earlier "
+            "generations there"
+        )
     forks = max(len(search.fork_points(arm.name)) for arm in search.arms)
     size, checkpoints = state_bytes(search.base.model, search.base.data.num_categories), trials * (forks + 1)
     lines.append(f"Disk: at most {checkpoints} checkpoints of {size_text(size)}, {size_text(checkpoints * size)}")
@@ -170,6 +171,7 @@ def _tell(search: SearchSpec, trials: Sequence[SearchTrial]) -> None:
 
 def _print_result(search: SearchSpec, record: SearchRecord, store: Store) -> None:
     from analysis.search import best_table, budget_table, importance_table
+    from analysis.search_page import headline, write_search_report
     from raystudy.cluster.search import database_url
 
     console = make_console()
@@ -182,6 +184,8 @@ def _print_result(search: SearchSpec, record: SearchRecord, store: Store) -> Non
     for path in write_best_studies(store, search, record):
         console.print(f"  raystudy run {path} --storage {store.root}", soft_wrap=True, highlight=False)
     console.print(f"  optuna-dashboard {database_url(store, search.name)}", soft_wrap=True, highlight=False)
+    console.print(f"\n{headline(record)}\n", soft_wrap=True, highlight=False)
+    console.print(f"Report: {write_search_report(str(store.root), search.name)}", soft_wrap=True, highlight=False)
 
 
 def write_best_studies(store: Store, search: SearchSpec, record: SearchRecord) -> list[Path]:
@@ -197,6 +201,10 @@ def write_best_studies(store: Store, search: SearchSpec, record: SearchRecord) -
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _several(values: Sequence[int]) -> str:
+    return ", ".join(f"{value:,}" for value in values)
 
 
 def _range(values: Sequence[int]) -> str:

@@ -127,6 +127,17 @@ class SearchSpec:
             pretraining=self.pretraining,
         )
 
+    def least_iterations(self) -> int:
+        """Iterations if all trials are as short as may be, and pruned as soon as may be."""
+        found = 0
+        for arm in self.arms:
+            budget = self.budget(arm.name)
+            shortest = min(trial.schedule.total for trial in self.corners(arm.name))
+            pruned_at = min([rung for rung in self.rungs if rung < shortest], default=shortest)
+            unjudged = min(budget, -(-self.min_values // self.generation) * self.generation)
+            found += unjudged * shortest + (budget - unjudged) * pruned_at
+        return found
+
     def problems(self) -> list[str]:
         """Everything that is wrong with the search and with the trials at the corners of its space."""
         found = [*self._own_problems(), *(p for parameter in self.parameters for p in parameter.problems())]

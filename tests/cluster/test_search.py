@@ -1,0 +1,225 @@
+"""A search: the same however it is disturbed, pruned at equal iteration, each iteration trained once."""
+
+import dataclasses
+import json
+import math
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from raystudy.cluster.search import run_search
+from raystudy.cluster.search_ledger import rung_bar
+from raystudy.errors import SpecError
+from raystudy.records import TrialState
+from raystudy.search_records import SearchRecord, SearchState
+from raystudy.spec.search import split
+from raystudy.store import Store
+from tests.cluster.tiny_searches import InProcess, KilledError, run_in_process, tiny_search
+from tests.tiny_trials import settings
+
+Finished = tuple[Path, SearchRecord, InProcess]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    storage, engine = tmp_path_factory.mktemp("search") / "s", InProcess()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        record = run_in_process(tiny_search(), storage, monkeypatch, engine)
+    return storage, record, engine
+
+
+def trained_iterations(storage: Path) -> int:
+    """Iterations that were committed, by the logs; fails when one was committed twice."""
+    found = 0
+    for log in (storage / "segments").glob("*/log.jsonl"):
+        spec = json.loads((log.parent / "spec.json").read_text())
+        committed = spec["start"]
+        for line in log.read_text().splitlines():
+            event = json.loads(line)
+            if event["event"] == "start":
+                assert event["iteration"] >= committed, f"{log.parent.name} went back to {event['iteration']}"
+            if event["event"] == "commit":
+                assert event["iteration"] > committed, f"{log.parent.name} committed {event['iteration']} twice"
+                committed = event["iteration"]
+        found += committed - spec["start"]
+    return found
+
+
+def test_every_trial_ends_and_the_record_is_the_storages(finished: Finished) -> None:
+    storage, record, _ = finished
+    assert len(record.trials) == 6
+    assert {trial.state for trial in record.trials} == {SearchState.COMPLETE, SearchState.PRUNED}
+    assert Store.open(storage).read_search("tiny") == record
+    assert len({tuple(trial.values.items()) for trial in record.trials}) == 6
+
+
+def test_a_pruned_trial_is_pruned_at_the_rung_and_has_no_value(finished: Finished) -> None:
+    storage, record, _ = finished
+    search = tiny_search()
+    for trial in record.trials:
+        earlier = [other for other in record.trials if other.generation < trial.generation]
+        bars = {rung: rung_bar(search, earlier, rung) for rung in search.rungs}
+        below = [int(rung) for rung, value in trial.at_rungs.items() if value < (bars[int(rung)] or 0.0)]
+        if trial.state == SearchState.PRUNED:
+            assert trial.value is None
+            assert below == [trial.iteration]
+            assert not Store.open(storage).is_complete(trial.trial_id)
+        else:
+            assert below == []
+            assert trial.iteration == trial.total
+
+
+def test_no_rung_lies_behind_a_drop(finished: Finished) -> None:
+    _, record, _ = finished
+    for trial in record.trials:
+        spec = tiny_search().trial(trial.arm, trial.values)
+        assert all(int(rung) <= spec.schedule.milestones[0] for rung in trial.at_rungs)
+
+
+def test_a_complete_trial_is_a_trial_like_any_other(finished: Finished) -> None:
+    storage, record, _ = finished
+    store = Store.open(storage)
+    for trial in record.trials:
+        if trial.state == SearchState.COMPLETE:
+            kept = store.read_trial(trial.trial_id)
+            assert kept is not None
+            assert kept.state == TrialState.COMPLETE
+            assert kept.metrics["box_ap"] == trial.value
+            assert kept.segments == trial.segments
+
+
+def test_trials_that_differ_in_their_cool_down_share_a_trunk(finished: Finished) -> None:
+    storage, record, _ = finished
+    assert len({trial.segments[0].segment_id for trial in record.trials}) == 2  # of two rates on the grid
+    assert trained_iterations(storage) == record.trained_iterations("random")
+    assert record.trained_iterations("random") < sum(trial.iteration for trial in record.trials)
+
+
+@pytest.mark.parametrize("die_after", [0, 1, 4, 7])
+def test_a_killed_search_goes_on_to_the_same_record_and_repeats_nothing(
+    die_after: int, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "s"
+    with pytest.raises(KilledError):
+        run_in_process(tiny_search(), storage, monkeypatch, InProcess(die_after=die_after))
+    if die_after == 4:  # what only a view has may be lost
+        (storage / "searches" / "tiny" / "optuna.db").unlink()
+    record = run_in_process(tiny_search(), storage, monkeypatch)
+    assert record == finished[1]
+    assert trained_iterations(storage) == record.trained_iterations("random")
+    assert shown(storage) == shown(finished[0])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_it_does_not_matter_which_trial_of_a_generation_is_faster(
+    seed: int, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = run_in_process(tiny_search(), tmp_path / "s", monkeypatch, InProcess(slots=2, seed=seed))
+    assert record == finished[1]
+
+
+def test_more_trials_go_on_as_if_they_had_been_asked_for_at_once(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = run_in_process(tiny_search(trials=3), tmp_path / "s", monkeypatch)
+    assert few.trials == finished[1].trials[:3]
+    more = run_in_process(tiny_search(), tmp_path / "s", monkeypatch)
+    assert (more.trials, more.best) == (finished[1].trials, finished[1].best)
+
+
+def test_the_same_search_again_trains_nothing(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = InProcess()
+    assert run_in_process(tiny_search(), finished[0], monkeypatch, engine) == finished[1]
+    assert engine.trained == []
+
+
+def test_another_search_of_the_same_name_is_refused_with_what_differs(finished: Finished) -> None:
+    with pytest.raises(SpecError) as refused:
+        run_search(tiny_search(seed=1, keep=0.3), settings(finished[0]))
+    assert "seed is 1, but was 0" in str(refused.value)
+    assert "keep is 0.3, but was 0.5" in str(refused.value)
+
+
+def test_a_search_that_cannot_be_is_refused_before_anything_is_there(tmp_path: Path) -> None:
+    given = settings(tmp_path / "s")
+    before = sorted(path.name for path in (tmp_path / "s").iterdir())
+    with pytest.raises(SpecError, match="rungs are"):
+        run_search(tiny_search(rungs=(3,)), given)
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == before
+
+
+def test_divergence_is_told_and_never_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = tiny_search(trials=2)
+    rate = search.parameters[0]
+    wild = dataclasses.replace(rate, low=0.02, high=1e12, steps=2)
+    record = run_in_process(dataclasses.replace(search, parameters=(wild,), rungs=()), tmp_path / "s", monkeypatch)
+    states = {trial.values["base_lr"]: trial.state for trial in record.trials}
+    assert states == {0.02: SearchState.COMPLETE, 1e12: SearchState.DIVERGED}
+    assert record.of_arm("random")[record.best["random"]].values == {"base_lr": 0.02}
+    assert {t.state.name for t in shown_trials(tmp_path / "s")} == {"COMPLETE", "PRUNED"}
+
+
+def shown_trials(storage: Path) -> list[optuna.trial.FrozenTrial]:
+    study = optuna.load_study(study_name="tiny-random", storage=f"sqlite:///{storage}/searches/tiny/optuna.db")
+    return study.get_trials()
+
+
+def shown(storage: Path) -> list[tuple[object, ...]]:
+    """What Optuna's database has, without times."""
+    found = shown_trials(storage)
+    return [(t.number, t.state, t.params, t.intermediate_values, t.values, t.user_attrs) for t in found]
+
+
+def test_optuna_sees_pruned_trials_as_pruned_and_the_best_is_ours(finished: Finished) -> None:
+    storage, record, _ = finished
+    states = {"complete": "COMPLETE", "pruned": "PRUNED"}
+    assert [t.state.name for t in shown_trials(storage)] == [states[t.state.value] for t in record.trials]
+    study = optuna.load_study(study_name="tiny-random", storage=f"sqlite:///{storage}/searches/tiny/optuna.db")
+    best = record.best_trial("random")
+    assert best is not None
+    assert math.isclose(study.best_value, best.value or math.nan)
+
+
+def test_a_segment_of_a_search_is_that_of_a_study_that_cools_down_otherwise(finished: Finished) -> None:
+    _, record, _ = finished
+    trial = next(trial for trial in record.trials if trial.state == SearchState.COMPLETE)
+    plan = split(tiny_search().trial("random", trial.values))
+    assert plan.paths[trial.trial_id] == trial.segments
+    assert [segment.kind for segment in plan.segments] == ["trunk", "branch"]
+
+
+def test_optuna_dashboard_opens_it(finished: Finished) -> None:
+    storage, record, _ = finished
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"sqlite:///{storage}/searches/tiny/optuna.db"
+    command = [str(Path(sys.executable).parent / "optuna-dashboard"), url, "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        studies = _get(f"http://127.0.0.1:{port}/api/studies", server)["study_summaries"]
+        assert [study["study_name"] for study in studies] == ["tiny-random"]
+        detail = _get(f"http://127.0.0.1:{port}/api/studies/{studies[0]['study_id']}", server)
+    finally:
+        server.kill()
+        server.wait()
+    assert [trial["state"].lower() for trial in detail["trials"]] == [t.state.value for t in record.trials]
+
+
+def _get(address: str, server: "subprocess.Popen[bytes]", patience_s: float = 60) -> Any:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                return json.load(answer)
+        except OSError:
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
