@@ -128,6 +128,11 @@ class CocoDataset:
         return int(self._annotations.keypoints.shape[1])
 
     @property
+    def keypoint_mirror(self) -> tuple[int, ...]:
+        """Which keypoint each becomes in a mirror: left and right change places."""
+        return self._keypoint_mirror
+
+    @property
     def instance_counts(self) -> NDArray[np.int64]:
         """Training instances of each picture."""
         return np.diff(self._annotations.offsets)[self._chosen]

@@ -58,6 +58,7 @@ class Detector(nn.Module):
         super().__init__()
         self._seen: tuple[Batch | None, list[Tensor]] | None = None
         self.spec, self.num_categories, self.evaluation = spec, num_categories, evaluation
+        self.keypoint_mirror: tuple[int, ...] = ()  # the data's; evaluation with flip needs it
         norm = head_norm_factory(spec)
         self.pixels = PixelNormalizer(spec.pixels)
         self.backbone = build_backbone(spec)

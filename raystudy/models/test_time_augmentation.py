@@ -32,6 +32,8 @@ class Detecting(Protocol):
 
     num_categories: int
     evaluation: EvalSpec
+    keypoint_mirror: tuple[int, ...]
+    """Which keypoint each becomes in a mirror; empty when that is not known."""
 
     @property
     def has_masks(self) -> bool:
@@ -91,11 +93,13 @@ def detect_augmented(detector: Detecting, batch: Batch) -> list[Detections]:
     The features of all views are kept until the masks are made. The caller turns gradients off.
 
     Raises:
-        SpecError: keypoints with flip; the detector does not know which keypoints change sides.
+        SpecError: keypoints with flip, and the detector does not know which keypoints change sides.
     """
     evaluation, pictures = detector.evaluation, len(batch.sizes)
-    if detector.has_keypoints and evaluation.flip:
-        raise SpecError("keypoints cannot be evaluated with flip: left and right would change places; leave flip out")
+    if detector.has_keypoints and evaluation.flip and not detector.keypoint_mirror:
+        raise SpecError(
+            "keypoints cannot be evaluated with flip: which of them change sides is not known; leave it out"
+        )
     views = list(augmented_views(batch, evaluation))
     features = [detector.features(view.batch) for view in views]
     seen = list(zip(views, features, strict=True))
@@ -124,8 +128,11 @@ def _add_masks(detector: Detecting, seen: Sequence[tuple[View, list[Tensor]]], f
 
 def _add_keypoints(detector: Detecting, seen: Sequence[tuple[View, list[Tensor]]], found: list[Detections]) -> None:
     boxes, valid, image = _padded(found)
-    maps = _mean([detector.keypoint_maps(features, view.boxes_there(boxes, image), valid) for view, features in seen])
-    places = place_keypoints(maps, boxes[valid])
+    parts = []
+    for view, features in seen:
+        part = detector.keypoint_maps(features, view.boxes_there(boxes, image), valid)
+        parts.append(part.flip(-1)[:, list(detector.keypoint_mirror)] if view.is_flipped else part)
+    places = place_keypoints(_mean(parts), boxes[valid])
     for one, own in zip(found, torch.split(places, [len(one.boxes) for one in found]), strict=True):
         one.keypoints = own
 

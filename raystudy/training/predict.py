@@ -72,8 +72,9 @@ class Predictor:
             categories: their names, label 1 first.
             least_score: of a detection that is drawn.
         """
-        threshold = min(spec.evaluation.score_threshold, least_score)
-        model.evaluation = dataclasses.replace(spec.evaluation, score_threshold=threshold)
+        threshold, flip = min(spec.evaluation.score_threshold, least_score), spec.evaluation.flip
+        flip = flip and not model.has_keypoints  # a picture alone does not say which keypoints change sides
+        model.evaluation = dataclasses.replace(spec.evaluation, score_threshold=threshold, flip=flip)
         self._model, self._spec, self._categories, self._least_score = model, spec, categories, least_score
         wanted: tuple[tuple[Kind, bool], ...] = (("mask", model.has_masks), ("keypoint", model.has_keypoints))
         self._kinds: list[Kind] = ["box", *(kind for kind, is_there in wanted if is_there)]

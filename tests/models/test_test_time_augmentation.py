@@ -163,16 +163,39 @@ def test_a_vote_is_the_mean_of_near_boxes_of_the_category_weighted_by_score() ->
     torch.testing.assert_close(voted(found, candidates, 0, 0.9), expected)
 
 
+KEYPOINTS = dataclasses.replace(
+    tiny_spec(), keypoint_head=KeypointHeadSpec(num_keypoints=3, pool_size=4, num_convs=1, conv_channels=8)
+)
+
+
 @torch.no_grad()
-def test_keypoints_are_averaged_over_scales_and_refused_with_flip() -> None:
-    head = KeypointHeadSpec(num_keypoints=3, pool_size=4, num_convs=1, conv_channels=8)
-    spec = dataclasses.replace(tiny_spec(), keypoint_head=head)
+def test_keypoints_are_averaged_over_scales() -> None:
     evaluation = EvalSpec(score_threshold=0.1, detections_per_image=3, scales=(64, 96))
-    found = _detector(spec, evaluation).detect(random_batch((1,)))
+    found = _detector(KEYPOINTS, evaluation).detect(random_batch((1,)))
     assert found[0].keypoints is not None
     assert found[0].keypoints.shape == (3, 3, 3)
-    with pytest.raises(SpecError, match="change places"):
-        _detector(spec, dataclasses.replace(evaluation, flip=True)).detect(random_batch((1,)))
+
+
+@torch.no_grad()
+def test_keypoints_of_a_mirror_image_change_sides_and_places() -> None:
+    evaluation = EvalSpec(score_threshold=0.1, detections_per_image=4, flip=True)
+    detector = _detector(KEYPOINTS, evaluation).double()
+    detector.keypoint_mirror = (1, 0, 2)
+    batch = random_batch((2, 1))
+    mirrored = dataclasses.replace(batch, images=batch.images.flip(-1))
+    for one, other in zip(detector.detect(batch), detector.detect(mirrored), strict=True):
+        assert one.keypoints is not None
+        assert other.keypoints is not None
+        assert len(one.keypoints) > 0
+        turned = other.keypoints[:, [1, 0, 2]]
+        torch.testing.assert_close(one.keypoints[..., 2], turned[..., 2])
+        assert (one.keypoints[..., 0] - (96 - turned[..., 0])).abs().max() < 1e-6
+        assert (one.keypoints[..., 1] - turned[..., 1]).abs().max() < 1e-6
+
+
+def test_keypoints_with_flip_are_refused_where_nobody_knows_their_sides() -> None:
+    with pytest.raises(SpecError, match="change sides is not known"):
+        _detector(KEYPOINTS, EvalSpec(flip=True)).detect(random_batch((1,)))
 
 
 def test_augmentation_is_off_by_default_and_then_no_part_of_the_identity() -> None:
