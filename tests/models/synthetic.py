@@ -1,11 +1,14 @@
 """Small specs and made-up batches for the tests of the models."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
 from raystudy.data.batch import Batch, Sample, Target, collate
-from raystudy.spec.model import Backbone, BoxHeadSpec, MaskHeadSpec, ModelSpec, Norm, RpnSpec
+from raystudy.spec.model import Backbone, ModelSpec, Norm
+from raystudy.spec.presets import tiny_model
 
 NUM_CATEGORIES = 6
 
@@ -26,20 +29,17 @@ class RasterMasks:
 
 
 def tiny_spec(backbone: Backbone = "tiny", norm: Norm = "gn", has_masks: bool = True) -> ModelSpec:
-    """The demo's detector, smaller where that costs nothing."""
-    rpn = RpnSpec(
-        anchor_sizes=(16, 32, 64, 128),
-        anchors_per_image=64,
-        pre_nms_train=60,
-        pre_nms_test=60,
-        post_nms_train=40,
-        post_nms_train_per="image",
-        post_nms_test=40,
-    )
-    box_head = BoxHeadSpec(num_convs=1, conv_channels=16, num_fcs=1, fc_channels=32, rois_per_image=16)
-    mask_head = MaskHeadSpec(pool_size=4, num_convs=1, conv_channels=16) if has_masks else None
-    return ModelSpec(
-        backbone=backbone, norm=norm, norm_groups=8, fpn_channels=16, rpn=rpn, box_head=box_head, mask_head=mask_head
+    """The demo's detector with narrower heads and smaller budgets."""
+    tiny = tiny_model()
+    assert tiny.mask_head is not None
+    return replace(
+        tiny,
+        backbone=backbone,
+        norm=norm,
+        fpn_channels=16,
+        rpn=replace(tiny.rpn, pre_nms_train=60, pre_nms_test=60, post_nms_train=40, post_nms_test=40),
+        box_head=replace(tiny.box_head, num_convs=1, conv_channels=16, num_fcs=1, fc_channels=32, rois_per_image=16),
+        mask_head=replace(tiny.mask_head, pool_size=4, num_convs=1, conv_channels=16) if has_masks else None,
     )
 
 
