@@ -55,7 +55,7 @@ def plan_table(plan: Plan, slots: int, checkpoint_bytes: int) -> Group:
     for weights_id, recipe in plan.pretrainings.items():
         table.add_row(weights_id, "pretraining", f"{recipe.iterations:,}", "", "every pretrained trial")
     for segment in plan.segments:
-        parent = f"{segment.parent} at {segment.start:,}" if segment.parent else ""
+        parent = f"{segment.parent} at {segment.start:,}{_news(segment)}" if segment.parent else ""
         through = plan.trials_through(segment.segment_id)
         serves = through[0] if len(through) == 1 else f"{len(through)} trials"
         table.add_row(segment.segment_id, segment.kind, f"{segment.iterations:,}", parent, serves)
@@ -71,15 +71,26 @@ def plan_table(plan: Plan, slots: int, checkpoint_bytes: int) -> Group:
     return Group(table, Text("\n".join(lines)))
 
 
+def _news(segment: Segment) -> str:
+    """What is new at the fork, unless it is the learning rate alone."""
+    if segment.is_evaluation:
+        evaluation = segment.spec.evaluation
+        scales = [f"{min(evaluation.scales)}-{max(evaluation.scales)} px"] if evaluation.scales else []
+        words = [*scales, *(["mirrored"] if evaluation.flip else []), *(["vote"] if evaluation.merge == "vote" else [])]
+        return f", evaluated with {', '.join(words)}"
+    return ", cascade on" if segment.begins_with_switch else ""
+
+
 def _trunk_lines(plan: Plan) -> list[str]:
     """What each trunk saves its own trials: the figure to compare with an arm of the paper's."""
     lines = []
     for trunk in plan.segments:
-        if trunk.kind != "trunk" or trunk.ancestors:
+        through = plan.trials_through(trunk.segment_id)
+        if trunk.kind != "trunk" or trunk.ancestors or len(through) == 1:
             continue
         family = [s for s in plan.segments if trunk.segment_id in (s.segment_id, *s.ancestors)]
         shared = sum(segment.iterations for segment in family)
-        naive = sum(plan.trials[trial_id].schedule.total for trial_id in plan.trials_through(trunk.segment_id))
+        naive = sum(plan.trials[trial_id].schedule.total for trial_id in through)
         lines.append(f"{trunk.segment_id} and its branches: {shared:,} iterations instead of {naive:,}")
     return lines
 
@@ -150,7 +161,7 @@ class LiveView:
             table.add_column(heading)
         for segment, progress in self._running():
             iteration, end = int(progress["iteration"]), segment.end
-            bar = ProgressBar(total=segment.iterations, completed=iteration - segment.start, width=24)
+            bar = ProgressBar(total=max(1, segment.iterations), completed=iteration - segment.start, width=24)
             ap = self._latest_ap(segment)
             table.add_row(segment.segment_id, bar, f"{iteration:,}/{end:,}", f"{progress['loss']:.2f}", ap)
         return Group(table, Text(self._summary()))
@@ -162,6 +173,15 @@ class LiveView:
             progress = kept.progress()
             if progress is not None and kept.newest_attempt() and kept.result() is None:
                 found.append((segment, progress))
+        return found
+
+    def _pretrainings(self) -> list[str]:
+        """Pre-trainings that segments wait for, with how far they are."""
+        found = []
+        for weights_id in sorted({segment.spec.init.weights_id for segment in self._segments} - {""}):
+            progress = self._store.pretraining_progress(weights_id)
+            if progress is not None:
+                found.append(f"{weights_id} {progress['iteration']:,}/{progress['end']:,}, loss {progress['loss']:.2f}")
         return found
 
     def _latest_ap(self, segment: Segment) -> str:
@@ -183,7 +203,7 @@ class LiveView:
         elapsed = time.monotonic() - self._began
         rate = (done - self._before) / elapsed if elapsed > 0 else 0.0
         eta = f", about {wall_time((total - done) / rate)} left" if rate > 0 and done < total else ""
-        running = ", ".join(segment.segment_id for segment, _ in self._running()) or "starting"
+        running = ", ".join([*self._pretrainings(), *(s.segment_id for s, _ in self._running())]) or "starting"
         return f"{done:,}/{total:,} iterations after {wall_time(elapsed)}{eta} ({running})"
 
 

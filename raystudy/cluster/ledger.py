@@ -27,7 +27,7 @@ def read_trial(store: Store, plan: Plan, trial_id: str) -> TrialRecord:
         if committed < ref.end or _stopped_before(store, ref):
             state, error = _unfinished(store, ref, is_last=ref == path[-1])
             break
-    record = _record(plan, trial_id, state, iteration, error)
+    record = _record(store, plan, trial_id, state, iteration, error)
     if state != TrialState.COMPLETE:
         return record
     rows, trial = store.trial_rows(record), plan.trials[trial_id]
@@ -124,12 +124,15 @@ def _unfinished(store: Store, ref: SegmentRef, is_last: bool) -> tuple[TrialStat
 
 
 def _record(
+    store: Store,
     plan: Plan,
     trial_id: str,
     state: TrialState,
     iteration: int,
     error: str,
 ) -> TrialRecord:
+    init = plan.trials[trial_id].init
+    known = store.weights_provenance(init.weights_id) if init.kind == "pretrained" else None
     return TrialRecord(
         trial_id=trial_id,
         spec=plan.trials[trial_id].to_dict(),
@@ -137,4 +140,5 @@ def _record(
         state=state,
         iteration=iteration,
         error=error,
+        provenance={} if known is None else {"weights": known.to_dict()},
     )

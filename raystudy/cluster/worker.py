@@ -124,6 +124,7 @@ class _Commits:
             "attempts": self._attempt,
             **_told_of(self._segment.spec.data),
             "provenance": provenance(self._settings),
+            "weights": _weights(self._segment, self._settings),
         }
         self._kept.finish(self._attempt, result, state.rows)
         self._kept.log("finish", attempt=self._attempt, iteration=state.iteration, state=outcome.value, error=error)
@@ -221,7 +222,7 @@ def _train(state: TrainState, segment: Segment, settings: RunSettings, commits: 
     spec, rank = segment.spec, collectives.rank()
     train_set, validation_set = _dataset(spec.data, "train"), _dataset(spec.data, "val")
     loader = TrainLoader(train_set, spec, rank, collectives.world_size(), loader_processes=settings.loader_processes)
-    validate = Validator(validation_set, spec)
+    validate = Validator(validation_set, spec, train_set)
     for piece in segment.pieces(state.iteration):
         if state.model.spec != piece.spec.model:
             state.switch_model(piece.spec)
@@ -278,6 +279,13 @@ def provenance(settings: RunSettings) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "accelerator": accelerator,
     }
+
+
+def _weights(segment: Segment, settings: RunSettings) -> dict[str, Any] | None:
+    """Where the weights come from that the segment's trials start from; None for random init."""
+    init = segment.spec.init
+    known = Store.open(settings.storage).weights_provenance(init.weights_id) if init.kind == "pretrained" else None
+    return None if known is None else known.to_dict()
 
 
 def _told_of(data: DataSpec) -> dict[str, Any]:
