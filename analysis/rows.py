@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from analysis.files import StorageReader
 from raystudy.errors import RowsError
-from raystudy.records import ROWS_VERSION, SegmentRef, TrialRecord, columns
+from raystudy.records import ROWS_VERSION, SegmentRef, TrialRecord, TrialState, columns
 
 VERSION_KEY = b"raystudy_rows_version"
 CATEGORIES = ("trial_id", "init", "norm", "backbone", "schedule", "data", "other")
@@ -72,6 +72,30 @@ def read_rows(reader: StorageReader, trials: pd.DataFrame, records: Mapping[str,
     return ReadRows(_joined(pieces, trials, lengths), summary)
 
 
+@dataclass(frozen=True)
+class SegmentProgress:
+    """How far a segment is: what a trial that is not complete is judged by."""
+
+    iteration: int
+    state: TrialState
+    """Of a trial that ends here: waiting, running, or why it stopped."""
+
+    error: str = ""
+
+
+def segment_progress(reader: StorageReader, segment_id: str) -> SegmentProgress:
+    """What storage has of a segment."""
+    folder = f"segments/{segment_id}"
+    result = reader.read_json(f"{folder}/result.json")
+    newest = max((int(n) for n in reader.names(f"{folder}/checkpoints") if n.isdigit()), default=0)
+    if result is None:
+        state = TrialState.RUNNING if newest or reader.names(f"{folder}/attempts") else TrialState.WAITING
+        return SegmentProgress(newest, state)
+    stopped = TrialState(result.get("state", TrialState.COMPLETE))
+    state = stopped if stopped in (TrialState.DIVERGED, TrialState.FAILED) else TrialState.RUNNING
+    return SegmentProgress(max(newest, int(result["iteration"])), state, str(result.get("error") or ""))
+
+
 def _read_segment(reader: StorageReader, segment_id: str) -> pa.Table | None:
     """The rows at the segment's end, unless a longer run has gone beyond it: then those of its newest checkpoint.
 
@@ -91,7 +115,15 @@ def _read_segment(reader: StorageReader, segment_id: str) -> pa.Table | None:
                 f"segment {segment_id} has rows of version {version}; this raystudy reads {ROWS_VERSION}; "
                 "read them with the raystudy that wrote them, or train anew"
             )
-    return table
+    return table if table is None else _with_all_columns(table)
+
+
+def _with_all_columns(table: pa.Table) -> pa.Table:
+    """Rows that were written before a column of measurements was added have nan there."""
+    for name, kind in columns().items():
+        if name not in table.column_names and kind is float:
+            table = table.append_column(name, pa.array(np.full(table.num_rows, np.nan)))
+    return table.select([name for name in columns() if name in table.column_names])
 
 
 def _summary(table: pa.Table, start: int) -> tuple[int, int, float, int]:

@@ -35,6 +35,7 @@ def add_study_flags(parser: argparse.ArgumentParser) -> None:
     add_weights_flags(what)
     what.add_argument("--workers", type=int, help="workers of a trial; the global batch stays")
     what.add_argument("--precision", help="fp32 or bf16")
+    what.add_argument("--train-ap", type=int, metavar="N", help="score N training images at every evaluation too")
     how = parser.add_argument_group("how to run it")
     add_run_flags(how)
     how.add_argument("--price-per-hour", type=float, help="of one device, to show money beside device-hours")
@@ -100,6 +101,9 @@ def overridden(study: StudySpec, options: argparse.Namespace) -> StudySpec:
     study = with_subsets(study, options)
     for axis in axes:
         study = study.with_axis(axis)
+    if options.train_ap is not None:
+        evaluation = dataclasses.replace(study.base.evaluation, train_images=options.train_ap)
+        study = dataclasses.replace(study, base=dataclasses.replace(study.base, evaluation=evaluation))
     if options.precision:
         study = dataclasses.replace(study, base=dataclasses.replace(study.base, precision=options.precision))
     if options.workers is not None:

@@ -123,6 +123,11 @@ class EvalRow(_Row):
     num_images: int = 0
     """Validation pictures that were scored."""
 
+    train_box_ap: float = NAN
+    """On a fixed part of the training set (``EvalSpec.train_images``), as the others are of validation; nan without."""
+
+    train_mask_ap: float = NAN
+
 
 Row = TrainRow | EvalRow
 

@@ -1,5 +1,6 @@
 """Storage: whole or not there, the newest attempt only, rows exactly once."""
 
+import math
 import os
 from pathlib import Path
 
@@ -193,6 +194,21 @@ def test_rows_survive_their_file_and_foreign_versions_are_refused(tmp_path: Path
     (tmp_path / "torn.arrow").write_bytes(b"ARROW1")
     with pytest.raises(RowsError, match="not a file of rows"):
         read_rows(tmp_path / "torn.arrow")
+
+
+def test_rows_from_before_a_column_was_added_have_nan_there(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    path = tmp_path / "rows.arrow"
+    write_rows(path, [EvalRow(segment_id="s", iteration=2, lr=0.1, global_batch=2, workers=1, loss=1.0, box_ap=30.0)])
+    with pa.OSFile(str(path), "rb") as source:
+        table = pa.ipc.open_file(source).read_all().drop_columns(["train_box_ap", "train_mask_ap"])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    (row,) = read_rows(path)
+    assert isinstance(row, EvalRow)
+    assert row.box_ap == 30.0
+    assert math.isnan(row.train_box_ap)
 
 
 def test_holes_and_duplicates_in_rows_are_refused() -> None:

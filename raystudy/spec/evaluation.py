@@ -35,6 +35,9 @@ class EvalSpec:
     vote_iou: float = 0.9
     """Overlap from which a box takes part in another's mean (Detectron's ``BBOX_VOTE.VOTE_TH`` for X152)."""
 
+    train_images: int = 0
+    """Pictures of the training set, always the same, that are scored at every evaluation too; 0 for none."""
+
     @property
     def is_augmented(self) -> bool:
         """Whether detections come from more than the picture as it is."""
@@ -55,6 +58,8 @@ class EvalSpec:
             found.append(f"nms_iou is {self.nms_iou:g}, but must be in (0, 1]")
         if self.detections_per_image < 1 or self.batch_size < 1:
             found.append("detections_per_image and batch_size must be at least 1")
+        if self.train_images < 0:
+            found.append(f"train_images is {self.train_images}, but must be at least 0")
         if any(sigma <= 0 for sigma in self.keypoint_sigmas):
             found.append(f"keypoint_sigmas are {self.keypoint_sigmas}, but must be above 0")
         if any(scale < 1 for scale in self.scales) or (self.scales and self.scales_max_side < max(self.scales)):

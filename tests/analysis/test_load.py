@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from analysis.load import load_study
@@ -80,6 +81,20 @@ def test_rows_of_another_version_are_refused(tmp_path: Path) -> None:
     write_segment(tmp_path, trunk, rows_of(spec, trunk, 0, 30, catch_up), version=99)
     with pytest.raises(RowsError, match=r"rows of version 99"):
         load_study(str(tmp_path), name)
+
+
+def test_rows_from_before_a_column_was_added_load_beside_newer_ones(tmp_path: Path) -> None:
+    specs = [trial("random", 1), trial("pretrained", 1)]
+    name = write_study(tmp_path, specs, lambda spec, at: {**catch_up(spec, at), "train_box_ap": 50.0})
+    older = tmp_path / "segments" / specs[0].readable_prefix("trunk") / "rows.arrow"
+    with pa.OSFile(str(older), "rb") as source:
+        table = pa.ipc.open_file(source).read_all().drop_columns(["train_box_ap", "train_mask_ap"])
+    with pa.ipc.new_file(str(older), table.schema) as writer:
+        writer.write_table(table)
+    val = load_study(str(tmp_path), name).val
+    known = val["train_box_ap"].notna()
+    assert set(val["init"][~known]) == {"random"}
+    assert set(val["train_box_ap"][known]) == {50.0}
 
 
 def test_an_unknown_study_names_those_that_are_there(tmp_path: Path) -> None:
