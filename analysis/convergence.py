@@ -109,8 +109,12 @@ def convergence_lines(study: StudyTable, metric: str = "box_ap") -> list[Schedul
 
 
 def settings(study: StudyTable) -> list[Setting]:
-    """The settings of a study, in the order in which it lists them."""
-    values = study.trials[list(SETTING)].astype(str)
+    """The settings of a study: as it lists them, but those that differ in their data from most to least of it."""
+    trials = study.trials.assign(position=range(len(study.trials)))
+    groups = [name for name in SETTING if name != "data"]
+    trials["group"] = trials.groupby(groups, observed=True, sort=False)["position"].transform("min")
+    trials["size"] = -trials["train_images"].fillna(trials["fraction"])
+    values = trials.sort_values(["group", "size"], kind="stable")[list(SETTING)].astype(str)
     return list(dict.fromkeys(values.itertuples(index=False, name=None)))
 
 

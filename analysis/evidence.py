@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arms import SETTING, setting_label
-from analysis.bootstrap import StoredMatches, average_precision, draw_images, read_matches, summary
+from analysis.bootstrap import AREAS, StoredMatches, average_precision, draw_images, read_matches, summary
 from analysis.convergence import RISING_PER_UNIT, ScheduleLine, Setting, convergence_lines, settings
 from analysis.cost import Reach, reach, with_hours
 from analysis.crossover import Crossover, crossovers, delta, delta_of_bests, delta_to_best
@@ -19,6 +19,9 @@ from raystudy.errors import StorageError
 
 MAX_AP_ERROR = 0.01
 """Difference, AP, between stored matches and the trial's last row that rounding may explain."""
+
+KINDS = ("box", "mask", "keypoint")
+"""Of stored matches."""
 
 REACH_SHARES = (0.25, 0.5, 0.75, 0.9, 1.0)
 """Of pre-trained's best AP: the targets of the table of speed."""
@@ -51,10 +54,13 @@ class SettingEvidence:
     """(init, total iterations, seed) -> trial_id of every complete trial."""
 
     ap_draws: Mapping[tuple[str, str], Floats]
-    """(trial_id, ``box`` or ``mask``) -> AP [K, T, B] of each draw of pictures; empty without stored matches."""
+    """(trial_id, kind of ``KINDS``) -> AP [K, T, B] of each draw of pictures; empty without stored matches."""
 
     observed_ap: Mapping[tuple[str, str], Floats]
-    """(trial_id, ``box`` or ``mask``) -> AP [K, T] of the pictures as they are."""
+    """(trial_id, kind of ``KINDS``) -> AP [K, T] of the pictures as they are."""
+
+    area_draws: Mapping[tuple[str, str, str], Floats]
+    """(trial_id, kind, ``small``, ``medium`` or ``large``) -> AP [B]; trials of the longest schedule of both inits."""
 
     @property
     def both(self) -> list[ScheduleLine]:
@@ -101,7 +107,9 @@ def _setting_evidence(
     mask_draws = _draws(lines, trial_ids, matches, "mask")
     shared = [line.total for line in lines if not math.isnan(line.delta)]
     has_both = bool(shared) and draws is not None
-    keys = [(trial_id, kind) for trial_id in trial_ids.values() for kind in ("box", "mask")]
+    keys = [(trial_id, kind) for trial_id in trial_ids.values() for kind in KINDS]
+    longest = [trial_id for (_, total, _), trial_id in trial_ids.items() if shared and total == shared[-1]]
+    area_keys = [(trial_id, kind, area) for trial_id in longest for kind in ("box", "mask") for area in AREAS[1:]]
     return SettingEvidence(
         setting=setting,
         label=label,
@@ -117,6 +125,7 @@ def _setting_evidence(
         trial_ids=trial_ids,
         ap_draws={key: ap for key in keys if (ap := matches.draws(*key)) is not None},
         observed_ap={key: ap for key in keys if (ap := matches.observed(*key)) is not None},
+        area_draws={key: ap for key in area_keys if (ap := matches.area_draws(*key)) is not None},
     )
 
 
@@ -185,6 +194,13 @@ class _MatchesOfStudy:
         """[K, T], percent."""
         found = self._get(trial_id, kind)
         return None if found is None else found[1]
+
+    def area_draws(self, trial_id: str, kind: str, area: str) -> Floats | None:
+        """AP [B], percent, of the objects of one size; not remembered."""
+        matches = self._read(trial_id, kind)
+        if matches is None or matches.object_ignored[AREAS.index(area)].all():
+            return None
+        return summary(average_precision(matches, draw_images(len(matches.image_ids), NUM_DRAWS), area))
 
     def _get(self, trial_id: str, kind: str) -> tuple[Floats, Floats] | None:
         if (trial_id, kind) not in self._found:

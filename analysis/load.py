@@ -5,7 +5,7 @@ curves are read from ``rows``, but cost and exposure are summed over ``segments`
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ import pandas as pd
 from analysis.arms import FACTORS, factors, varying
 from analysis.checks import check_rows
 from analysis.files import StorageReader
-from analysis.rows import read_rows
+from analysis.rows import SegmentProgress, read_rows, segment_progress
 from raystudy.errors import StorageError
-from raystudy.records import TrialRecord, TrialState, record_from_dict
+from raystudy.records import SegmentRef, TrialRecord, TrialState, record_from_dict
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ class StudyTable:
     """Provenance of the pre-trained weights that the study uses, where storage has it."""
 
     provenance: Mapping[str, Any]
-    """Axes, versions and commit as the study recorded them."""
+    """Question, axes, versions and commit as the study recorded them."""
+
+    links: Mapping[str, str]
+    """What it is called -> address of a view of this study elsewhere, such as a workspace of Weights & Biases."""
 
     @functools.cached_property
     def val(self) -> pd.DataFrame:
@@ -75,7 +78,11 @@ def load_study(storage: str, study: str) -> StudyTable:
         known = [name.removesuffix(".json") for name in reader.names("studies") if name.endswith(".json")]
         raise StorageError(f"{storage} has no study {study!r}; it has {', '.join(known) or 'none'}")
     specs: dict[str, dict[str, Any]] = content["trials"]
-    records = {trial_id: _record(reader, trial_id, spec) for trial_id, spec in specs.items()}
+    paths = content.get("paths") or {}
+    progress = functools.cache(functools.partial(segment_progress, reader))
+    records = {
+        trial_id: _record(reader, trial_id, spec, paths.get(trial_id, ()), progress) for trial_id, spec in specs.items()
+    }
     trials = _trials_table(specs, records, int(content["unit"]))
     read = read_rows(reader, trials, records)
     check_rows(read.rows, trials)
@@ -90,16 +97,35 @@ def load_study(storage: str, study: str) -> StudyTable:
         records=records,
         specs=specs,
         weights=_weights(reader, trials),
-        provenance={key: content.get(key) for key in ("axes", "versions", "commit")},
+        provenance={key: content.get(key) for key in ("question", "axes", "versions", "commit")},
+        links=_links(reader, study),
     )
 
 
-def _record(reader: StorageReader, trial_id: str, spec: dict[str, Any]) -> TrialRecord:
+def _record(
+    reader: StorageReader,
+    trial_id: str,
+    spec: dict[str, Any],
+    path: Sequence[Mapping[str, Any]],
+    progress: Callable[[str], SegmentProgress],
+) -> TrialRecord:
+    """The trial's record; while it is not complete, as its segments have it now: records are written when a run ends.
+
+    The study's own spec is used: equal to the record's, and shared, which halves the memory of many trials.
+    """
     data = reader.read_json(f"trials/{trial_id}.json")
-    if data is None:
-        return TrialRecord(trial_id=trial_id, spec=spec, segments=(), state=TrialState.WAITING)
-    # The study's own spec: equal, and shared, which halves the memory of many trials.
-    return record_from_dict({**data, "spec": spec})
+    kept = None if data is None else record_from_dict({**data, "spec": spec})
+    if kept is not None and (kept.state is not TrialState.RUNNING and kept.state is not TrialState.WAITING or not path):
+        return kept
+    refs = tuple(SegmentRef(**ref) for ref in path)
+    state, iteration, error = TrialState.COMPLETE if refs else TrialState.WAITING, 0, ""
+    for ref in refs:
+        at = progress(ref.segment_id)
+        iteration = max(iteration, min(at.iteration, ref.end))
+        if at.iteration < ref.end:
+            state, error = at.state, at.error
+            break
+    return TrialRecord(trial_id=trial_id, spec=spec, segments=refs, state=state, iteration=iteration, error=error)
 
 
 def _trials_table(specs: Mapping[str, Any], records: Mapping[str, TrialRecord], unit: int) -> pd.DataFrame:
@@ -112,6 +138,16 @@ def _trials_table(specs: Mapping[str, Any], records: Mapping[str, TrialRecord], 
         )
     columns = ["trial_id", *FACTORS, "state", "iteration", "error", "total", "units", "fraction", "train_images"]
     return pd.DataFrame(lines, columns=None if lines else columns).set_index("trial_id")
+
+
+def _links(reader: StorageReader, study: str) -> dict[str, str]:
+    """Addresses that tracking has left beside the study's report."""
+    folder, found = f"reports/{study}", {}
+    for name in reader.names(folder):
+        if name.startswith("wandb-") and name.endswith(".json"):
+            kept = reader.read_json(f"{folder}/{name}") or {}
+            found |= {f"W&B {kind}": str(address) for kind, address in kept.items() if str(address).startswith("https:")}
+    return found
 
 
 def _weights(reader: StorageReader, trials: pd.DataFrame) -> dict[str, dict[str, Any]]:

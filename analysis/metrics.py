@@ -43,8 +43,8 @@ _SLICES = {"ap": slice(None), "ap50": slice(0, 1), "ap75": slice(5, 6)}
 def metric_deltas(study: StudyTable, found: SettingEvidence) -> list[tuple[str, float, float, Interval]]:
     """Name, mean of random, mean of pre-trained, and the difference, of every metric that the study has.
 
-    Where matches are stored, a metric that they do not give (sizes, VOC, keypoints) comes without an interval, since
-    one from seeds alone would look better than those beside it.
+    Where matches are stored, a metric that they do not give (VOC's AP, whose rule of matching is another) comes without
+    an interval, since one from seeds alone would look better than those beside it.
     """
     if not found.both:
         return []
@@ -127,18 +127,20 @@ def _difference(found: SettingEvidence, values: Mapping[Cell, Mapping[int, float
     kind, _, name = metric.partition("_")
     if not found.ap_draws:
         return delta(make_draws(values), total)
-    if name not in _SLICES or kind not in ("box", "mask"):
-        return Interval(delta(make_draws(values), total).value)
-    by_images = {
-        (init, total): {
-            seed: summary(found.ap_draws[found.trial_ids[init, total, seed], kind], _SLICES[name])
-            for seed in by_seed
-            if (found.trial_ids[init, total, seed], kind) in found.ap_draws
-        }
-        for (init, total), by_seed in values.items()
-    }
+    by_images: dict[Cell, dict[int, Floats]] = {}
+    for (init, _), by_seed in values.items():
+        drawn = {seed: _drawn(found, found.trial_ids[init, total, seed], kind, name) for seed in by_seed}
+        by_images[init, total] = {seed: ap for seed, ap in drawn.items() if ap is not None and not np.isnan(ap).any()}
     draws = make_draws(values, by_images)
     return delta(draws, total) if draws.has_images else Interval(delta(draws, total).value)
+
+
+def _drawn(found: SettingEvidence, trial_id: str, kind: str, name: str) -> Floats | None:
+    """AP [B] of one metric of one trial under the draws of pictures; None where its matches do not give it."""
+    if name in _SLICES:
+        ap = found.ap_draws.get((trial_id, kind))
+        return None if ap is None else summary(ap, _SLICES[name])
+    return found.area_draws.get((trial_id, kind, name.removeprefix("ap_")))
 
 
 def _from_matches(found: SettingEvidence, pick: Callable[[Floats], Floats]) -> Interval | None:
