@@ -67,6 +67,11 @@ class Segment:
         """Whether it only looks anew at what its parent has trained."""
         return self.start == self.end
 
+    @property
+    def begins_with_switch(self) -> bool:
+        """Whether its cascade is switched on at ``start``."""
+        return self._switch == self.start and not self.is_evaluation
+
     def lr_at(self, iteration: int) -> float:
         """The learning rate at which ``iteration`` (from 0) is trained."""
         optimizer, schedule = self.spec.optimizer, self.spec.schedule

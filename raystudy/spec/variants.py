@@ -4,7 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from raystudy.spec.data import DataSpec
-from raystudy.spec.model import Backbone, KeypointHeadSpec, ModelSpec
+from raystudy.spec.model import Backbone, CascadeSpec, KeypointHeadSpec, ModelSpec
 from raystudy.spec.presets import Preset, shapes_data
 from raystudy.spec.schedule import ScheduleSpec
 from raystudy.spec.study import Axis, Level
@@ -27,6 +27,9 @@ KEYPOINT_SPREAD = 0.067
 
 TRAIN_SCALES = (640, 672, 704, 736, 768, 800)
 """Shorter sides of the paper's training-time scale augmentation, [640, 800], in Detectron's grid (its X-152 yaml)."""
+
+TEST_SCALES, TEST_MAX_SIDE = (400, 500, 600, 700, 900, 1000, 1100, 1200), 2000
+"""Shorter sides and longest side of test-time augmentation: Detectron's X-152 yaml, since the paper prints none."""
 
 
 def is_tiny(preset: Preset) -> bool:
@@ -112,6 +115,35 @@ def scale_axis(preset: Preset, without: str, with_it: str) -> Axis:
         name="augmentation",
         levels=tuple(Level(name=name, overrides={"input.train_short_sides": sides}) for name, sides in chosen.items()),
     )
+
+
+def enhanced_schedules(preset: Preset) -> tuple[float, float]:
+    """Multiples of the unit at which Figure 5 trains pre-trained and baseline models, and enhanced random ones."""
+    return (6.0, 9.0) if preset.name == "paper" else preset.schedules[-2:]  # type: ignore[return-value]
+
+
+def final_cascade(preset: Preset) -> CascadeSpec:
+    """A cascade that is switched on for the last third of the longer of ``enhanced_schedules``: 270k of the paper's 9x.
+
+    At scales whose unit does not say otherwise, that is the next whole number of evaluations.
+    """
+    grid = preset.base.eval_interval
+    return CascadeSpec(final_iterations=max(1, round(preset.unit * enhanced_schedules(preset)[1] / 3 / grid)) * grid)
+
+
+def test_augmentation(preset: Preset) -> dict[str, object]:
+    """Overrides of the evaluation: scales, in the proportion of ``TEST_SCALES``, mirrors, and boxes by vote.
+
+    The tiny detectors take three of the scales.
+    """
+    side = preset.base.input.test_short_side
+    scales = TEST_SCALES[::3] if is_tiny(preset) else TEST_SCALES
+    return {
+        "evaluation.scales": tuple(round(side * scale / 800) for scale in scales),
+        "evaluation.scales_max_side": round(side * TEST_MAX_SIDE / 800),
+        "evaluation.flip": True,
+        "evaluation.merge": "vote",
+    }
 
 
 def images_axis(preset: Preset, images: tuple[int, ...], k: float) -> Axis:
