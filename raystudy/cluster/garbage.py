@@ -14,13 +14,13 @@ class Garbage:
     """What was, or would be, deleted."""
 
     segments: tuple[str, ...]
-    """Segments of no study, whole."""
+    """Segments of no study and no search, whole."""
 
     freed_bytes: int
 
 
 def collect_garbage(store: Store, *, dry_run: bool = False) -> Garbage:
-    """Delete segments that belong to no study, and fork checkpoints that every branch has taken over.
+    """Delete segments that belong to no study or search, and fork checkpoints that every branch has taken over.
 
     Results are never deleted: the rows, the final checkpoint and the matches of every trial of a study stay. Do not run
     it while a study that is not yet in the storage is being started.
@@ -29,6 +29,8 @@ def collect_garbage(store: Store, *, dry_run: bool = False) -> Garbage:
     plans = [stored_plan(store.read_study(name)) for name in store.study_names()]
     needed = {segment.segment_id for plan in plans for segment in plan.segments}
     needed |= {ref.segment_id for record in store.trials() for ref in record.segments}
+    searches = [store.read_search(name) for name in store.search_names()]
+    needed |= {ref.segment_id for search in searches if search for trial in search.trials for ref in trial.segments}
     folder = store.root / "segments"
     unneeded = sorted(path.name for path in folder.glob("*") if path.name not in needed) if folder.is_dir() else []
     if dry_run:

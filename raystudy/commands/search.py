@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
+from raystudy.commands.storage import print_search_report
 from raystudy.console import make_console, size_text, text_table
 from raystudy.data_flags import add_pair_flags, named_data, names_data
-from raystudy.errors import SpecError
+from raystudy.errors import SpecError, WeightsError
 from raystudy.flags import DEFAULT_PRESET, add_run_flags, build_settings, on_data
 from raystudy.search_records import SearchRecord, SearchTrial
 from raystudy.spec.presets import Preset, load_preset
@@ -52,7 +53,7 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
 
 def run_search_script(function: SearchFunction, options: argparse.Namespace) -> int:
     """What a search script does with its flags; the exit status."""
-    search = build_search(function, options).checked()
+    search = build_search(function, options)
     console = make_console()
     for line in plan_lines(search):
         console.print(line, soft_wrap=True, highlight=False)
@@ -72,24 +73,29 @@ def run_search_script(function: SearchFunction, options: argparse.Namespace) -> 
 
 
 def build_search(function: SearchFunction, options: argparse.Namespace) -> SearchSpec:
-    """The script's search with the command line's overrides.
+    """The script's search with the command line's overrides, checked.
 
     Raises:
-        RaystudyError: what was asked cannot be.
+        RaystudyError: what was asked cannot be; all problems at once.
     """
     preset = load_preset(options.preset)
     if names_data(options):
         has_keypoints = function(preset).base.model.keypoint_head is not None
         preset = on_data(preset, named_data(options, with_keypoints=has_keypoints))
     search = function(preset)
-    search = _as_studies_are(dataclasses.replace(search, pretraining=preset.pretraining), options)
+    problems: list[str] = []
+    search = _as_studies_are(dataclasses.replace(search, pretraining=preset.pretraining), options, problems)
     given = {"trials": options.trials, "seed": options.search_seed, "keep": options.keep}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changes |= {"rungs": ()} if options.no_prune else {}
-    return dataclasses.replace(search, preset=preset.name, unit=preset.unit, **changes)
+    search = dataclasses.replace(search, preset=preset.name, unit=preset.unit, **changes)
+    problems += search.problems()
+    if problems:
+        raise SpecError(problems)
+    return search
 
 
-def _as_studies_are(search: SearchSpec, options: argparse.Namespace) -> SearchSpec:
+def _as_studies_are(search: SearchSpec, options: argparse.Namespace, problems: list[str]) -> SearchSpec:
     """The search with those flags that mean for its arms what they mean for a study's inits."""
     levels = tuple(Level(name=arm.name, overrides=arm.overrides) for arm in search.arms)
     study = StudySpec(
@@ -98,9 +104,14 @@ def _as_studies_are(search: SearchSpec, options: argparse.Namespace) -> SearchSp
         axes=(Axis(name="init", levels=levels),),
         pretraining=search.pretraining,
     )
-    study = with_weights(study, options)
-    if options.workers is not None:
-        study = with_workers(study, options.workers)
+    try:
+        study = with_weights(study, options)
+    except (SpecError, WeightsError) as error:
+        problems += error.problems
+    try:
+        study = study if options.workers is None else with_workers(study, options.workers)
+    except SpecError as error:
+        problems += error.problems
     arms = [
         dataclasses.replace(arm, overrides=level.overrides)
         for arm, level in zip(search.arms, study.axes[0].levels, strict=True)
@@ -171,7 +182,6 @@ def _tell(search: SearchSpec, trials: Sequence[SearchTrial]) -> None:
 
 def _print_result(search: SearchSpec, record: SearchRecord, store: Store) -> None:
     from analysis.search import best_table, budget_table, importance_table
-    from analysis.search_page import headline, write_search_report
     from raystudy.cluster.search import database_url
 
     console = make_console()
@@ -184,8 +194,7 @@ def _print_result(search: SearchSpec, record: SearchRecord, store: Store) -> Non
     for path in write_best_studies(store, search, record):
         console.print(f"  raystudy run {path} --storage {store.root}", soft_wrap=True, highlight=False)
     console.print(f"  optuna-dashboard {database_url(store, search.name)}", soft_wrap=True, highlight=False)
-    console.print(f"\n{headline(record)}\n", soft_wrap=True, highlight=False)
-    console.print(f"Report: {write_search_report(str(store.root), search.name)}", soft_wrap=True, highlight=False)
+    print_search_report(str(store.root), search.name, None)
 
 
 def write_best_studies(store: Store, search: SearchSpec, record: SearchRecord) -> list[Path]:

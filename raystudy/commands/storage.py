@@ -8,7 +8,7 @@ from typing import Any
 
 from raystudy.commands import EXIT_OK
 from raystudy.console import make_console
-from raystudy.errors import SpecError
+from raystudy.errors import SpecError, StorageError
 from raystudy.store import Store
 
 LIVE_INTERVAL_S = 15
@@ -51,6 +51,8 @@ def status(options: argparse.Namespace) -> int:
         plan = stored_plan(store.read_study(name))
         console.print(f"[bold]{name}[/bold]")
         console.print(trials_table(read_trial(store, plan, trial_id) for trial_id in plan.trials))
+    for name in searches(options):
+        _print_search(options.storage, name)
     return EXIT_OK
 
 
@@ -64,6 +66,8 @@ def report(options: argparse.Namespace) -> int:
         time.sleep(LIVE_INTERVAL_S)
     for name in names:
         print_report(options.storage, name, options.output, options.price_per_hour)
+    for name in searches(options):
+        print_search_report(options.storage, name, options.output)
     return EXIT_OK
 
 
@@ -110,8 +114,42 @@ def print_report(storage: str, study: str, output: Path | None, price_per_hour: 
     console.print(f"Report: {written.path}", soft_wrap=True, highlight=False)
 
 
+def print_search_report(storage: str, search: str, output: Path | None) -> None:
+    from analysis.search import load_search
+    from analysis.search_page import headline, write_search_report
+
+    record = load_search(storage, search)
+    if record is None:
+        raise StorageError(f"storage {storage} has no search {search!r}")
+    console = make_console()
+    written = write_search_report(storage, search, output)
+    console.print(f"\n{headline(record)}\n", soft_wrap=True, highlight=False)
+    console.print(f"Report: {written}", soft_wrap=True, highlight=False)
+
+
+def _print_search(storage: str, search: str) -> None:
+    from analysis.search import budget_table, load_search
+    from raystudy.console import text_table
+
+    record = load_search(storage, search)
+    if record is not None:
+        table, console = budget_table(record), make_console()
+        console.print(f"[bold]{search}[/bold]")
+        console.print(text_table([table.header, *table.lines]))
+
+
 def studies(options: argparse.Namespace) -> list[str]:
-    return [options.study] if options.study else Store.open(options.storage).study_names()
+    """Those that a command is asked about; none when ``--study`` names a search."""
+    store = Store.open(options.storage)
+    if options.study is None:
+        return store.study_names()
+    return [] if options.study in store.search_names() else [options.study]
+
+
+def searches(options: argparse.Namespace) -> list[str]:
+    """Those that a command is asked about."""
+    names = Store.open(options.storage).search_names()
+    return [name for name in names if options.study in (None, name)]
 
 
 def _named_study(text: str) -> tuple[str, str]:

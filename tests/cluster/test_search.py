@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 import pytest
 
+from raystudy.cluster.garbage import collect_garbage
 from raystudy.cluster.search import run_search
 from raystudy.cluster.search_ledger import rung_bar
 from raystudy.errors import SpecError
@@ -175,6 +176,10 @@ def shown(storage: Path) -> list[tuple[object, ...]]:
     """What Optuna's database has, without times."""
     found = shown_trials(storage)
     return [(t.number, t.state, t.params, t.intermediate_values, t.values, t.user_attrs) for t in found]
+
+
+def test_what_only_a_search_has_trained_is_no_garbage(finished: Finished) -> None:
+    assert collect_garbage(Store.open(finished[0]), dry_run=True).segments == ()
 
 
 def test_optuna_sees_pruned_trials_as_pruned_and_the_best_is_ours(finished: Finished) -> None:
