@@ -13,23 +13,25 @@ here train as Figure 5's: random init at 9x with a cascade for the final 270k it
     python experiments/resnext.py --preset demo
 """
 
+from typing import Any
+
 from raystudy.cli import experiment
 from raystudy.spec.presets import Preset, init_axis
 from raystudy.spec.study import Axis, Level, StudySpec
 from raystudy.spec.trial import replaced
-from raystudy.spec.variants import backbone_of, enhanced_schedules, final_cascade, test_augmentation, train_scales
+from raystudy.spec.variants import augmented_evaluation, backbone_of, enhanced_schedules, final_cascade, train_scales
 
 
 def study(preset: Preset) -> StudySpec:
     """The table's rows from random init, and the last of them pre-trained."""
     short, long = enhanced_schedules(preset)
-    large = {"model.backbone": backbone_of(preset, "resnext152_8x32d")}
+    large: dict[str, Any] = {"model.backbone": backbone_of(preset, "resnext152_8x32d")}
     cascade = large | {"model.cascade": final_cascade(preset)}
     rows = {
         "R101": {"model.backbone": backbone_of(preset, "resnet101")},
         "X152": large,
         "X152 + cascade": cascade,
-        "X152 + cascade + test aug": cascade | test_augmentation(preset),
+        "X152 + cascade + test aug": cascade | augmented_evaluation(preset),
     }
     return StudySpec(
         name="resnext",

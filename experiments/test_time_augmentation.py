@@ -13,10 +13,12 @@ The last row is the third one's weights, evaluated in another way. Its scales ar
     python experiments/test_time_augmentation.py --preset demo
 """
 
+from typing import Any
+
 from raystudy.cli import experiment
 from raystudy.spec.presets import Preset, init_axis
 from raystudy.spec.study import Axis, Level, StudySpec
-from raystudy.spec.variants import backbone_axis, enhanced_schedules, final_cascade, test_augmentation, train_scales
+from raystudy.spec.variants import augmented_evaluation, backbone_axis, enhanced_schedules, final_cascade, train_scales
 
 
 def study(preset: Preset) -> StudySpec:
@@ -26,13 +28,13 @@ def study(preset: Preset) -> StudySpec:
     ``resnet101``, ``scale_augmentation`` and ``cascade``, and a last evaluation.
     """
     short, long = enhanced_schedules(preset)
-    train_aug = {"input.train_short_sides": train_scales(preset)}
+    train_aug: dict[str, Any] = {"input.train_short_sides": train_scales(preset)}
     cascade = train_aug | {"model.cascade": final_cascade(preset)}
     rows = {
         "baseline": {},
         "train aug": train_aug,
         "cascade + train aug": cascade,
-        "cascade + train/test aug": cascade | test_augmentation(preset),
+        "cascade + train/test aug": cascade | augmented_evaluation(preset),
     }
     return StudySpec(
         name="test_time_augmentation",

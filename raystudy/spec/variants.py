@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from raystudy.spec.data import DataSpec
 from raystudy.spec.model import Backbone, CascadeSpec, KeypointHeadSpec, ModelSpec
@@ -131,7 +132,7 @@ def final_cascade(preset: Preset) -> CascadeSpec:
     return CascadeSpec(final_iterations=max(1, round(preset.unit * enhanced_schedules(preset)[1] / 3 / grid)) * grid)
 
 
-def test_augmentation(preset: Preset) -> dict[str, object]:
+def augmented_evaluation(preset: Preset) -> dict[str, Any]:
     """Overrides of the evaluation: scales, in the proportion of ``TEST_SCALES``, mirrors, and boxes by vote.
 
     The tiny detectors take three of the scales.
