@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from raystudy.models.backbones import build_backbone
 from raystudy.models.detector import Detector, build_detector
-from raystudy.models.initialization import RECIPE
+from raystudy.models.initialization import RECIPE, initialize_backbone
+from raystudy.spec.model import ModelSpec
 from raystudy.spec.presets import load_preset
 from raystudy.spec.schedule import ScheduleSpec
 from raystudy.spec.trial import TrialSpec
@@ -108,6 +110,9 @@ def test_pictures_are_800_by_1333_and_mirrored_half_the_time() -> None:
     assert PAPER.input.train_short_sides == (800,)
     assert (PAPER.input.test_short_side, PAPER.input.max_side) == (800, 1333)
     assert PAPER.input.flip
+    assert PAPER.input.resize
+    assert PAPER.input.crop == 0
+    assert PAPER.input.aspect_grouping
 
 
 def test_proposals_are_detectrons() -> None:
@@ -146,6 +151,20 @@ def test_the_mask_head_is_4_convolutions_and_a_deconvolution_to_28() -> None:
     assert network is not None
     assert tuple(network.deconv.weight.shape) == (256, 256, 2, 2)
     assert tuple(network.mask.weight.shape) == (81, 256, 1, 1)
+
+
+def test_norms_start_as_the_identity_at_the_end_of_a_block_too() -> None:
+    network = build_backbone(ModelSpec(backbone="tiny_grouped"))  # bottlenecks, as R50 has
+    initialize_backbone(network, 0)
+    assert {float(m.weight.min()) for m in network.modules() if isinstance(m, nn.GroupNorm)} == {1.0}
+
+
+def test_levels_of_rois_are_those_of_lin_et_al() -> None:
+    assert PAPER.model.roi_canonical_scale == 224
+    sides = torch.tensor([60.0, 112.0, 223.0, 224.0, 448.0, 900.0])
+    boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], 1)
+    assert _detector().box_pool.levels(boxes).tolist() == [0, 1, 1, 2, 3, 3]
+    assert _detector().box_pool.strides == (4, 8, 16, 32)
 
 
 def test_detections_are_100_above_0_05_after_nms_at_half() -> None:
