@@ -6,12 +6,14 @@
     STORAGE/segments/<segment_id>/         see SegmentStore
     STORAGE/trials/<trial_id>.json         a TrialRecord
     STORAGE/searches/<name>.json           a search: every trial that it suggested; <name>/ holds what follows from it
+    STORAGE/evaluations/<trial_id>/        what its weights gave under other EvalSpecs; see raystudy.evaluations
     STORAGE/reports/<study>/               report.html and what belongs to it
 
 Studies share everything below ``studies/``, so that one which asks for more extends what another has trained.
 Ray's result files and Weights & Biases are views of this, never the other way round.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,28 +43,28 @@ class Store:
         Raises:
             StorageError: the folder holds something else, or another version's layout, or cannot be written.
         """
-        text = str(location)
-        if "://" in text and not text.startswith("file://"):
-            scheme = text.split("://")[0]
-            raise StorageError(f"storage {text}: {scheme}:// is not supported, only folders; give a shared folder")
-        root = Path(text.removeprefix("file://")).expanduser().absolute()
-        marker = root / _MARKER
-        if marker.is_file():
-            version = atomic.read_json(marker).get("layout")
-            if version != LAYOUT_VERSION:
-                raise StorageError(f"storage {root} has layout {version}, but this raystudy reads {LAYOUT_VERSION}")
+        root, is_ours = _examined(location)
+        if is_ours:
             return cls(root)
         if not create:
             raise StorageError(f"storage {root} was not made by raystudy (it has no {_MARKER}); check the path")
-        if root.exists() and (not root.is_dir() or any(_MARKER not in path.name for path in root.iterdir())):
-            raise StorageError(
-                f"storage {root} is not empty and was not made by raystudy; give an empty or a new folder"
-            )
+        _check_room(root)
         try:
-            atomic.write_json(marker, {"layout": LAYOUT_VERSION})
+            atomic.write_json(root / _MARKER, {"layout": LAYOUT_VERSION})
         except OSError as error:
             raise StorageError(f"storage {root} cannot be written: {error.strerror or error}") from error
         return cls(root)
+
+    @staticmethod
+    def check(location: str | Path) -> None:
+        """Raise the ``StorageError`` that making or opening the storage would raise; makes nothing."""
+        root, is_ours = _examined(location)
+        if not is_ours:
+            _check_room(root)
+        nearest = next(path for path in (root, *root.parents) if path.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            reason = "may not be written to" if nearest.is_dir() else "is a file"
+            raise StorageError(f"storage {root} cannot be written: {nearest} {reason}")
 
     # Studies
 
@@ -162,3 +164,25 @@ class Store:
     def report_folder(self, study: str) -> Path:
         """Where the report of a study lies."""
         return self.root / "reports" / study
+
+
+def _examined(location: str | Path) -> tuple[Path, bool]:
+    """Where the storage lies, and whether there is one of ours."""
+    text = str(location)
+    if "://" in text and not text.startswith("file://"):
+        scheme = text.split("://")[0]
+        raise StorageError(f"storage {text}: {scheme}:// is not supported, only folders; give a shared folder")
+    root = Path(text.removeprefix("file://")).expanduser().absolute()
+    marker = root / _MARKER
+    if not marker.is_file():
+        return root, False
+    version = atomic.read_json(marker).get("layout")
+    if version != LAYOUT_VERSION:
+        raise StorageError(f"storage {root} has layout {version}, but this raystudy reads {LAYOUT_VERSION}")
+    return root, True
+
+
+def _check_room(root: Path) -> None:
+    """Refuse a folder that holds something else."""
+    if root.exists() and (not root.is_dir() or any(_MARKER not in path.name for path in root.iterdir())):
+        raise StorageError(f"storage {root} is not empty and was not made by raystudy; give an empty or a new folder")

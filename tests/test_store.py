@@ -59,6 +59,18 @@ def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
+def test_a_storage_is_checked_without_being_made(tmp_path: Path) -> None:
+    Store.check(tmp_path / "a" / "new")
+    assert list(tmp_path.iterdir()) == []
+    Store.open(tmp_path / "ours", create=True)
+    Store.check(tmp_path / "ours")
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(StorageError, match="file is a file"):
+        Store.check(tmp_path / "file" / "below")
+    with pytest.raises(StorageError, match="not empty and was not made by raystudy"):
+        Store.check(tmp_path)
+
+
 def test_another_layout_and_an_object_store_are_refused(tmp_path: Path) -> None:
     atomic.write_json(tmp_path / "raystudy.json", {"layout": 99})
     with pytest.raises(StorageError, match="layout 99"):

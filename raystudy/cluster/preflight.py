@@ -45,7 +45,7 @@ def check_pretraining(recipe: PretrainSpec, settings: RunSettings) -> None:
 
 def _storage_problems(settings: RunSettings) -> list[str]:
     try:
-        Store.open(settings.storage, create=True)
+        Store.check(settings.storage)
     except StorageError as error:
         return [str(error)]
     return []

@@ -46,6 +46,13 @@ def test_all_problems_come_together(tmp_path: Path) -> None:
     assert "gone.pth does not exist; check --weights" in text
 
 
+def test_a_study_that_is_refused_makes_no_storage(tmp_path: Path) -> None:
+    given = RunSettings(storage=str(tmp_path / "new" / "s"), study="s")
+    preflight(make_plan([tiny_trial()]), given)
+    assert "does not exist" in _problems(_pretrained(tmp_path / "gone.pth"), given)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_paper_preset_without_data_and_weights_says_what_to_give(tmp_path: Path) -> None:
     preset = load_preset("paper")
     init = InitSpec(kind="pretrained", weights_id="x", pretrain=preset.pretraining)
