@@ -23,6 +23,7 @@ _EXAMPLES = """examples:
   raystudy plan experiments/schedule_length.py --preset paper
   raystudy status runs/demo
   raystudy report runs/demo
+  raystudy predict tiny-gn-random-f100-6x-s0 --validation 8
 
 exit status: 0 done, 1 trials failed, 2 a mistake in what was asked, 130 interrupted (run it again to resume)"""
 

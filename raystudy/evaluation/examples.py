@@ -16,7 +16,7 @@ They are kept as a folder that any page can show without torch:
                "keypoints": [[x, y, v], …] or null}
 
 All coordinates are pixels of the JPEG. The rings of an outline are filled by the even-odd rule, so that holes are
-holes; they follow the mask to about ``TOLERANCE`` pixels. ``v`` is the visibility of an annotated keypoint (0: not
+holes; they follow the mask to about ``TOLERANCE``. ``v`` is the visibility of an annotated keypoint (0: not
 labelled) or the score of a detected one.
 """
 
@@ -47,8 +47,8 @@ MOST_DETECTIONS = 30
 LEAST_SCORE = 0.1
 """Of a detection that is kept; a page may ask for more."""
 
-TOLERANCE = 1.0
-"""Distance by which a kept outline may miss the mask's, pixels of the JPEG."""
+TOLERANCE = 1 / 640
+"""Distance by which a kept outline may miss the mask's, as a share of the picture's longer side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +194,12 @@ def outline(mask: NDArray[np.uint8], size: tuple[int, int]) -> list[list[int]]:
         resized = Image.fromarray(mask * np.uint8(255)).resize((size[1], size[0]), Image.Resampling.BILINEAR)
         mask = (np.asarray(resized) > 127).astype(np.uint8)
     rings, _ = trace_rings(mask.astype(bool))
-    kept = [_simplified(np.array(ring)) for ring in rings]
+    kept = [_simplified(np.array(ring), TOLERANCE * max(size)) for ring in rings]
     return [ring.ravel().tolist() for ring in kept if len(ring) > 2]
 
 
-def _simplified(ring: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A closed ring [P, 2] without the corners that lie within ``TOLERANCE`` of the line between others.
+def _simplified(ring: NDArray[np.int64], tolerance: float) -> NDArray[np.int64]:
+    """A closed ring [P, 2] without the corners that lie within ``tolerance`` pixels of the line between others.
 
     Ramer, Douglas and Peucker's way, on the two halves between the first corner and the one farthest from it.
     """
@@ -217,7 +217,7 @@ def _simplified(ring: NDArray[np.int64]) -> NDArray[np.int64]:
         # Where a span begins and ends at one corner there is no line: distances are to the corner.
         across = np.abs(along[0] * offset[:, 1] - along[1] * offset[:, 0])
         distance = across / length if length else np.hypot(offset[:, 0], offset[:, 1])
-        if distance.max() > TOLERANCE:
+        if distance.max() > tolerance:
             middle = first + 1 + int(distance.argmax())
             is_kept[middle] = True
             spans += [(first, middle), (middle, last)]

@@ -58,14 +58,14 @@ def test_the_same_pictures_of_a_data_set_are_spread_over_it_and_show_something()
 
 
 def test_an_outline_covers_the_mask_with_few_corners() -> None:
-    y, x = np.mgrid[:120, :160]
-    distance = np.hypot(x - 70, y - 60)
-    ring = ((distance < 50) & (distance > 20)).astype(np.uint8)  # with a hole
-    rings = outline(ring, (120, 160))
-    painted = _painted(rings, (120, 160))
+    y, x = np.mgrid[:480, :640]
+    distance = np.hypot(x - 280, y - 240)
+    ring = ((distance < 200) & (distance > 80)).astype(np.uint8)  # with a hole
+    rings = outline(ring, (480, 640))
+    painted = _painted(rings, (480, 640))
     assert len(rings) == 2
-    assert (painted != ring.astype(bool)).sum() < 0.04 * ring.sum()
-    assert sum(len(part) for part in rings) < 150
+    assert (painted != ring.astype(bool)).sum() < 0.02 * ring.sum()
+    assert sum(len(part) for part in rings) < 330  # of 2,624 along the pixels
 
 
 def test_a_straight_edge_needs_its_ends_only() -> None:
