@@ -88,11 +88,10 @@ def _setting(study: StudyTable, one: SettingEvidence, numbers: dict[str, int]) -
     mask = (study.trials[list(SETTING)].astype(str) == list(one.setting)).all(axis=1)
     trials = []
     for trial_id, line in study.trials[mask].iterrows():
-        parts = [
-            [numbers[ref.segment_id], ref.start, ref.end]
-            for ref in study.records[str(trial_id)].segments
-            if ref.segment_id in numbers
-        ]
+        refs = [ref for ref in study.records[str(trial_id)].segments if ref.segment_id in numbers]
+        parts = [[numbers[ref.segment_id], ref.start, ref.end] for ref in refs]
+        if refs and refs[-1].is_evaluation:  # its one row takes the place of the last one of the training
+            parts[-2][2], parts[-1][1] = refs[-1].end - 1, refs[-1].end - 1
         if parts:
             own = {"id": str(trial_id), "init": line["init"], "schedule": line["schedule"], "seed": int(line["seed"])}
             trials.append({**own, "drops": _drops(study, str(trial_id)), "parts": parts})

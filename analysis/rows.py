@@ -51,6 +51,7 @@ def read_rows(reader: StorageReader, trials: pd.DataFrame, records: Mapping[str,
     batch: list[pa.Table] = []
     lengths = np.zeros(len(trials), dtype=np.int64)
     for position, trial_id in enumerate(trials.index):
+        found: list[tuple[SegmentRef, pa.Table]] = []
         for ref in records[trial_id].segments:
             if ref.segment_id not in tables:
                 tables[ref.segment_id] = _read_segment(reader, ref.segment_id)
@@ -58,10 +59,12 @@ def read_rows(reader: StorageReader, trials: pd.DataFrame, records: Mapping[str,
             left[ref.segment_id] -= 1
             if not left[ref.segment_id]:
                 del tables[ref.segment_id]
-            if table is None or not table.num_rows:
-                continue
-            segments.setdefault(ref.segment_id, _summary(table, ref.start))
-            part = _part(table, ref)
+            if table is not None and table.num_rows:
+                segments.setdefault(ref.segment_id, _summary(table, ref.start))
+                found.append((ref, table))
+        evaluated_anew = found[-1][0].end if found and found[-1][0].is_evaluation else -1
+        for ref, table in found:
+            part = _part(table, ref, evaluated_anew)
             batch.append(part)
             lengths[position] += part.num_rows
         if position % _BATCH == _BATCH - 1:
@@ -134,9 +137,16 @@ def _summary(table: pa.Table, start: int) -> tuple[int, int, float, int]:
     return start, int(end), float(known.max()) if len(known) else 0.0, int(workers)
 
 
-def _part(table: pa.Table, ref: SegmentRef) -> pa.Table:
+def _part(table: pa.Table, ref: SegmentRef, evaluated_anew: int) -> pa.Table:
+    """The rows of ``table`` that are the trial's; another segment has its evaluation at ``evaluated_anew``."""
+    if ref.is_evaluation:
+        return table
     iterations = table.column("iteration").to_numpy()
-    inside = np.flatnonzero((iterations > ref.start) & (iterations <= ref.end))
+    is_inside = (iterations > ref.start) & (iterations <= ref.end)
+    if ref.end == evaluated_anew:
+        splits = table.column("split").to_numpy(zero_copy_only=False)
+        is_inside &= (iterations != evaluated_anew) | (splits != "val")
+    inside = np.flatnonzero(is_inside)
     if len(inside) == table.num_rows:
         return table
     if len(inside) and inside[-1] - inside[0] + 1 == len(inside):

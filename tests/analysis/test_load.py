@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -101,3 +102,34 @@ def test_an_unknown_study_names_those_that_are_there(tmp_path: Path) -> None:
     write_study(tmp_path, [trial("random", 1)], catch_up, name="lengths")
     with pytest.raises(StorageError, match="it has lengths"):
         load_study(str(tmp_path), "length")
+
+
+def test_an_augmented_evaluation_takes_the_place_of_the_trials_last_one(tmp_path: Path) -> None:
+    import dataclasses
+
+    from analysis.cost import study_cost
+    from raystudy.records import EvalRow, SegmentRef, record_to_dict
+    from raystudy.store import Store
+
+    spec = trial("random", 1)
+    name = write_study(tmp_path, [spec], catch_up)
+    store, before = Store(tmp_path), load_study(str(tmp_path), name)
+    record = store.read_trial(spec.trial_id)
+    assert record is not None
+    (plain,) = (
+        row for row in store.trial_rows(record) if isinstance(row, EvalRow) and row.iteration == record.iteration
+    )
+    evaluation = SegmentRef(segment_id="evaluation", start=record.iteration, end=record.iteration)
+    write_segment(
+        tmp_path, "evaluation", [dataclasses.replace(plain, segment_id="evaluation", box_ap=77.0, wall_time_s=36.0)]
+    )
+    record = dataclasses.replace(record, segments=(*record.segments, evaluation))
+    (tmp_path / "trials" / f"{spec.trial_id}.json").write_text(json.dumps(record_to_dict(record)))
+
+    after = load_study(str(tmp_path), name)
+    assert list(after.rows["iteration"]) == [row.iteration for row in store.trial_rows(record)]
+    assert list(after.val["box_ap"])[-1] == 77.0
+    assert list(after.val["box_ap"])[:-1] == list(before.val["box_ap"])[:-1]
+    assert len(after.train) == len(before.train)
+    assert study_cost(after).iterations == study_cost(before).iterations
+    assert study_cost(after).device_hours == pytest.approx(study_cost(before).device_hours + 36 * spec.workers / 3600)
