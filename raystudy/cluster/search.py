@@ -13,8 +13,8 @@ from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.search import SearchSpec
 from raystudy.store import Store
 
-GROWS = frozenset({"trials", "arms", "final_seeds", "question"})
-"""What may change when a search goes on: nothing that earlier suggestions followed from."""
+DECIDES = ("parameters", "generation", "startup", "rungs", "min_values", "keep", "metric", "seed")
+"""What suggestions and pruning follow from: it stays when a search goes on. Trials say themselves what they are."""
 
 
 def run_search(
@@ -105,9 +105,7 @@ def database_url(store: Store, name: str) -> str:
 def _check_same(known: SearchRecord, search: SearchSpec) -> None:
     before, now = known.spec, search.to_dict()
     problems = [
-        f"{name} is {now[name]!r}, but was {before[name]!r}"
-        for name in now
-        if name not in GROWS and name != "base" and now[name] != before.get(name)
+        f"{name} is {now[name]!r}, but was {before[name]!r}" for name in DECIDES if now[name] != before.get(name)
     ]
     problems += _changed_trials(known, search)
     if problems:

@@ -15,8 +15,10 @@ import optuna
 import pytest
 
 from raystudy.cluster.garbage import collect_garbage
-from raystudy.cluster.search import run_search
+from raystudy.cluster.search import prepare_search, run_search
 from raystudy.cluster.search_ledger import rung_bar
+from raystudy.cluster.search_searcher import SearchSearcher
+from raystudy.cluster.tracked_runs import TrackedRun
 from raystudy.errors import SpecError
 from raystudy.records import TrialState
 from raystudy.search_records import SearchRecord, SearchState
@@ -228,3 +230,18 @@ def _get(address: str, server: "subprocess.Popen[bytes]", patience_s: float = 60
             assert server.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.2)
+
+
+def test_people_see_a_search_trial_as_one_run_of_the_job_type_search(tmp_path: Path) -> None:
+    given = dataclasses.replace(settings(tmp_path / "s"), tensorboard=True)
+    search = tiny_search()
+    _, record = prepare_search(search, given)
+    searcher = SearchSearcher(search, record, given, lambda now, changed: None)
+    trial = searcher.record.trials[0]
+    first = searcher.suggest("0")
+    assert isinstance(first, dict)
+    runs = [TrackedRun.from_dict(run) for run in first["tracked"]]
+    assert [(run.job_type, run.group) for run in runs] == [("trunk", "tiny")]
+    of_trial = searcher._tracked(trial)[trial.segments[-1].segment_id]
+    assert [(run.job_type, run.run_id, run.group) for run in of_trial] == [("search", trial.trial_id, "tiny")]
+    assert of_trial[0].config["init"] == "random"
