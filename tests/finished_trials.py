@@ -24,9 +24,9 @@ class _Silent:
         return None
 
 
-def trained(folder: Path) -> FinishedTrial:
+def trained(folder: Path, **overrides: object) -> FinishedTrial:
     """A trial of four iterations, trained here."""
-    given, plan = settings(folder), make_plan([tiny_trial(total=4, before_end=2)])
+    given, plan = settings(folder), make_plan([tiny_trial(total=4, before_end=2, **overrides)])
     for segment in plan.segments:
         run_segment(segment, given, _Silent())
     store = Store.open(folder)

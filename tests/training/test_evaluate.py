@@ -5,16 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from raystudy.errors import SpecError, StorageError
 from raystudy.evaluation.matches import Matches, average_precisions, precision_and_recall
 from raystudy.evaluations import matches_path, read_evaluation
 from raystudy.finished import FinishedTrial, find_finished
+from raystudy.spec.data import ShapesSpec
+from raystudy.spec.model import CascadeSpec, KeypointHeadSpec
+from raystudy.spec.presets import shapes_data
 from raystudy.store import Store
 from raystudy.training.evaluate import checked_device, evaluate_trial
+from raystudy.training.state import build_state
 from tests.finished_trials import placed, trained
-from tests.tiny_trials import tiny_trial
+from tests.tiny_trials import DATA, tiny_trial
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +49,40 @@ def test_another_evaluation_is_kept_with_the_matches_that_its_metrics_come_from(
         ap = average_precisions(precision)["ap"]
         assert ap == found.metrics[f"{kind}_ap"]
         assert np.isfinite(ap)
+
+
+def test_a_trial_that_asks_for_augmentation_itself_has_the_numbers_that_the_command_gives(tmp_path: Path) -> None:
+    augmented = {"evaluation.scales": (64, 96), "evaluation.flip": True}
+    trial = trained(tmp_path / "s", **augmented)
+    found = evaluate_trial(trial, trial.spec.evaluation)
+    assert found.metrics == trial.record.metrics
+    last = trial.store.segment(trial.record.segments[-1].segment_id).path / "matches" / "4"
+    assert matches_path(trial.store, found, "mask").read_bytes() == (last / "mask.npz").read_bytes()
+
+
+def test_boxes_masks_and_keypoints_of_a_cascade_are_evaluated_with_scales_and_mirrors(tmp_path: Path) -> None:
+    shapes = dataclasses.replace(DATA.shapes or ShapesSpec(), has_keypoints=True)
+    head = KeypointHeadSpec(num_keypoints=4, pool_size=4, num_convs=1, conv_channels=8)
+    spec = tiny_trial(
+        **{
+            "data": dataclasses.replace(shapes_data(shapes), num_keypoints=4),
+            "model.cascade": CascadeSpec(),
+            "model.keypoint_head": head,
+            "evaluation.keypoint_sigmas": (0.1,) * 4,
+            "evaluation.detections_per_image": 5,
+        }
+    )
+    store = Store.open(tmp_path / "s", create=True)
+    placed(store, spec, build_state(spec, None, torch.device("cpu")).model)
+    trial = find_finished(store, spec.trial_id)
+    many = evaluate_trial(trial, dataclasses.replace(spec.evaluation, scales=(64, 96), flip=True))
+    plain = evaluate_trial(trial, spec.evaluation)
+    assert {"box_ap", "mask_ap", "keypoint_ap"} <= many.metrics.keys()
+    for kind in ("box", "mask", "keypoint"):
+        paths = [matches_path(store, found, kind) for found in (many, plain)]
+        scores = [Matches.load(path).scores for path in paths]
+        assert min(map(len, scores)) > 0
+        assert scores[0].tolist() != scores[1].tolist()
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
