@@ -137,6 +137,14 @@ class CocoDataset:
         """Training instances of each picture."""
         return np.diff(self._annotations.offsets)[self._chosen]
 
+    @property
+    def labelled_keypoint_counts(self) -> NDArray[np.int64]:
+        """Labelled keypoints (visible or hidden) of the training instances of each picture."""
+        labelled = (self._annotations.keypoints[..., 2] > 0).sum(axis=1)
+        before = np.concatenate([[0], np.cumsum(labelled)])
+        counts: NDArray[np.int64] = np.diff(before[self._annotations.offsets])[self._chosen]
+        return counts
+
     def num_instances(self, index: int) -> int:
         """Training instances of picture ``index``."""
         chosen = self._chosen[index]

@@ -23,7 +23,8 @@ class TrainLoader:
     """The training batches of one rank.
 
     What an iteration holds depends on the trial's seed and the iteration alone, so ``batches`` may start anywhere.
-    Pictures without instances are left out.
+    Pictures without instances are left out, with a keypoint head those without any labelled keypoint, as in Detectron
+    (``roidb.filter_for_training``).
     """
 
     def __init__(self, dataset: CocoDataset, spec: TrialSpec, rank: int, world: int, loader_processes: int = 0) -> None:
@@ -37,13 +38,16 @@ class TrainLoader:
             loader_processes: processes that decode ahead; 0 decodes here and keeps pictures in memory.
 
         Raises:
-            DataError: no picture has an instance.
+            DataError: no picture is left.
         """
         if spec.global_batch % world or not 0 <= rank < world:
             raise ValueError(f"rank {rank} of {world} cannot share a global batch of {spec.global_batch}")
-        self._indices = np.flatnonzero(dataset.instance_counts > 0)
+        has_keypoints = spec.model.keypoint_head is not None
+        counts = dataset.labelled_keypoint_counts if has_keypoints else dataset.instance_counts
+        self._indices = np.flatnonzero(counts > 0)
         if len(self._indices) == 0:
-            raise DataError(f"none of the {len(dataset)} training images of {dataset.annotations} has an instance")
+            wanted = "labelled keypoint" if has_keypoints else "instance"
+            raise DataError(f"none of the {len(dataset)} training images of {dataset.annotations} has any {wanted}")
         self._dataset, self._spec, self._loader_processes = dataset, spec, loader_processes
         per_rank = spec.global_batch // world
         self._slots = range(rank * per_rank, (rank + 1) * per_rank)

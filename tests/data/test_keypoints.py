@@ -1,12 +1,14 @@
 """Keypoints from the embedded shapes and from COCO's people: read, mirrored, and refused where there are none."""
 
 import dataclasses
+import json
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from raystudy.data.loader import TrainLoader
 from raystudy.data.preflight import preflight
 from raystudy.data.resolve import resolve_data
 from raystudy.data.splits import open_split
@@ -113,3 +115,17 @@ def test_cocos_people_have_17(folder: str) -> None:
     data = resolve_data(str(shared(folder)), with_keypoints=True)
     assert (data.num_keypoints, data.num_categories) == (17, 1)
     assert preflight(data, num_keypoints=17) == []
+
+
+def test_training_leaves_out_pictures_without_any_labelled_keypoint(tmp_path: Path) -> None:
+    people(tmp_path)
+    path = tmp_path / "person_keypoints_train.json"
+    content = json.loads(path.read_text())
+    content["annotations"].append(annotation(2, 9) | {"keypoints": [0] * 9, "num_keypoints": 0})
+    path.write_text(json.dumps(content))
+    data = resolve_data(str(tmp_path), with_keypoints=True)
+    dataset, base = open_split(data, "train"), load_preset("demo", data).base
+    assert dataset.instance_counts.tolist() == [1, 1]
+    assert dataset.labelled_keypoint_counts.tolist() == [2, 0]
+    assert TrainLoader(dataset, base, 0, 1).num_images == 2
+    assert TrainLoader(dataset, with_keypoints(load_preset("demo", data)), 0, 1).num_images == 1
