@@ -111,5 +111,6 @@ def _torchvision(name: str, backbones: Collection[str]) -> dict[str, Any]:
     if len(backbones) != 1:
         known = ", ".join(sorted(backbones)) or "none"
         raise SpecError(f"--weights torchvision stands for the weights of one backbone; pretrained trials have {known}")
-    address = torchvision_address(*backbones, name)
+    (backbone,) = backbones
+    address = torchvision_address(backbone, name)
     return {"init.weights_id": torchvision_weights_id(address), "init.weights_file": address}

@@ -108,3 +108,23 @@ def test_torchvisions_file_loads_into_sync_bn_and_sees_the_same_pictures(tmp_pat
     expected = theirs.conv1(PixelNormalizer(TORCHVISION_PIXELS)(images, [(32, 32)]))
     found = detector.backbone.conv1(detector.pixels(images, [(32, 32)]))  # type: ignore[operator]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["bn", "frozen_bn"])
+def test_torchvisions_file_fits_every_batch_norm_with_its_statistics(tmp_path: Path, norm: Norm) -> None:
+    theirs = resnet50(weights=None)
+    torch.nn.init.uniform_(theirs.layer1[0].bn1.running_mean)
+    torch.save(theirs.state_dict(), tmp_path / "resnet50.pth")
+    detector = _detector(ModelSpec(backbone="resnet50", norm=norm))
+    load_backbone_weights(detector, tmp_path / "resnet50.pth")
+    state = detector.backbone.state_dict()
+    assert torch.equal(state["layer1.0.bn1.running_mean"], theirs.layer1[0].bn1.running_mean)
+    assert torch.equal(state["layer4.2.conv3.weight"], theirs.layer4[2].conv3.weight)
+
+
+def test_torchvisions_file_is_refused_by_group_norm_with_the_keys_that_differ(tmp_path: Path) -> None:
+    torch.save(resnet50(weights=None).state_dict(), tmp_path / "resnet50.pth")
+    with pytest.raises(WeightsError) as error:
+        load_backbone_weights(_detector(ModelSpec(backbone="resnet50", norm="gn")), tmp_path / "resnet50.pth")
+    assert "bn1.running_mean" in str(error.value)
+    assert "not gn or none" in str(error.value)

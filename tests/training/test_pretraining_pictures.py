@@ -18,28 +18,12 @@ from raystudy.spec.presets import tiny_model
 from raystudy.spec.trial import PretrainSpec
 from raystudy.training.pretraining import PretrainRow, pretrain
 from raystudy.training.pretraining_pictures import ImageFolderPictures, centre_crop, loaded, random_crop
-
-CLASSES = {"blue": (40, 60, 190), "green": (60, 180, 50), "red": (200, 50, 60)}
+from tests.picture_folders import COLOURS, write_pictures
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes that differ in colour, in pictures of several sizes, kinds and formats."""
-    root = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for split, number in (("train", 7), ("val", 4)):
-        for name, level in CLASSES.items():
-            (root / split / name / "deeper").mkdir(parents=True)
-            for index in range(number):
-                height, width = rng.integers(40, 90, 2)
-                pixels = (rng.integers(-25, 25, (height, width, 3)) + level).astype(np.uint8)
-                picture = Image.fromarray(pixels)
-                if index == 0:
-                    picture.convert("RGBA").save(root / split / name / "deeper" / "clear.PNG")
-                else:
-                    picture.save(root / split / name / f"{index}.jpeg", quality=95)
-            (root / split / name / "notes.txt").write_text("no picture")
-    return root
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def recipe(folder: Path, **changes: object) -> PretrainSpec:
@@ -116,7 +100,7 @@ def test_held_out_pictures_are_the_middle_of_every_picture_of_val(folder: Path) 
     images, labels = ImageFolderPictures(recipe(folder)).held_out_batch(0)
     assert labels.bincount().tolist() == [4, 4, 4]
     levels = images.to(torch.float64).mean((2, 3))
-    assert (levels - torch.tensor(list(CLASSES.values()))[labels]).abs().max() < 10
+    assert (levels - torch.tensor(list(COLOURS.values()))[labels]).abs().max() < 10
     assert centre_crop(256, 320) == (16, 48, 240, 272)
 
 

@@ -1,0 +1,108 @@
+"""Weights in a storage: made in this process or by workers of Ray Train, gone on with, brought by the user."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from raystudy.cluster.weights import adopt_weights, make_weights
+from raystudy.data.image_folder import ImageFolder
+from raystudy.errors import DataError, DivergedError, TrainingError
+from raystudy.spec.presets import load_preset, tiny_model
+from raystudy.spec.pretraining import on_folder
+from raystudy.spec.trial import InitSpec, PretrainSpec, recipe_for
+from raystudy.store import Store
+from raystudy.training.pretraining import PretrainRow, pretrain
+from tests.picture_folders import write_pictures
+from tests.tiny_trials import settings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def recipe(folder: Path, **changes: object) -> PretrainSpec:
+    smoke = load_preset("smoke").pretraining
+    assert smoke is not None
+    found = ImageFolder.open(folder)
+    made = on_folder(recipe_for(tiny_model(), smoke), str(folder), found.checksum(), len(found.train))
+    short = dataclasses.replace(made, iterations=6, batch_size=4, image_size=32, warmup_iterations=2)
+    return dataclasses.replace(short, **changes)  # type: ignore[arg-type]
+
+
+class CutError(Exception):
+    """Stands for a kill."""
+
+
+def test_it_goes_on_where_a_dead_process_left_and_publishes_the_whole(folder: Path, tmp_path: Path) -> None:
+    spec, given, other = recipe(folder), settings(tmp_path / "s"), settings(tmp_path / "other")
+    store = Store.open(given.storage)
+
+    def cut_at_4(row: PretrainRow) -> None:
+        if row.iteration == 4:
+            raise CutError
+
+    with pytest.raises(CutError):
+        pretrain(spec, store.weights_work_folder(spec.weights_id), cut_at_4)
+    assert not store.has_weights(spec.weights_id)
+    made = make_weights(spec, given, in_workers=False)
+    whole = make_weights(spec, other, in_workers=False)
+    assert (made / "weights.pt").read_bytes() == (whole / "weights.pt").read_bytes()
+    assert not store.weights_work_folder(spec.weights_id).exists()
+    known = store.weights_provenance(spec.weights_id)
+    assert known is not None
+    assert (known.images_seen, known.num_classes, known.recipe) == (24, 3, known.recipe)
+    assert known.recipe is not None
+    assert known.recipe["data_path"] == ""
+    shutil.rmtree(made)
+    assert store.pretraining_progress(spec.weights_id) is None
+
+
+def test_a_file_that_is_brought_keeps_what_is_known_and_what_the_user_says(folder: Path, tmp_path: Path) -> None:
+    store = Store.open(settings(tmp_path / "s").storage)
+    own = make_weights(recipe(folder), settings(tmp_path / "elsewhere"), in_workers=False) / "weights.pt"
+    adopt_weights(store, InitSpec(kind="pretrained", weights_id="own", weights_file=str(own)))
+    known = store.weights_provenance("own")
+    assert known is not None
+    assert (known.source, known.images_seen, known.weights_id) == ("raystudy pretrain", 24, "own")
+
+    foreign = tmp_path / "foreign.pth"
+    torch.save({"conv1.weight": torch.zeros(1)}, foreign)
+    init = InitSpec(kind="pretrained", weights_id="foreign", weights_file=str(foreign))
+    adopt_weights(store, init)
+    known = store.weights_provenance("foreign")
+    assert known is not None
+    assert (known.source, known.images_seen) == ("file", None)
+    foreign.unlink()
+    adopt_weights(store, dataclasses.replace(init, weights_images=700))
+    known = store.weights_provenance("foreign")
+    assert known is not None
+    assert (known.images_seen, known.pixels_nominal_seen) == (700, 700 * 224 * 224)
+    assert (store.weights_folder("foreign") / "weights.pt").is_file()
+
+
+def test_pictures_and_rates_that_cannot_be_are_refused_here(folder: Path, tmp_path: Path) -> None:
+    given = settings(tmp_path / "s")
+    with pytest.raises(DataError, match="the recipe was made for the pictures imagenet-1k"):
+        make_weights(recipe(folder, data_checksum="imagenet-1k"), given, in_workers=False)
+    with pytest.raises(DivergedError, match="base_lr"):
+        make_weights(recipe(folder, norm="none", base_lr=1e30, optimizer="sgd"), given, in_workers=False)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_two_workers_of_ray_train_make_the_weights_of_one_and_tell_what_cannot_be(folder: Path, tmp_path: Path) -> None:
+    given, other = settings(tmp_path / "two"), settings(tmp_path / "one")
+    two = make_weights(recipe(folder, workers=2), given, in_workers=True)
+    one = make_weights(recipe(folder), other, in_workers=False)
+    ours, theirs = (torch.load(path / "weights.pt", weights_only=True)["backbone"] for path in (two, one))
+    for name, value in theirs.items():  # group norm knows no batch: the same sums, in another order
+        torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-4)
+    known = Store.open(given.storage).weights_provenance(recipe(folder, workers=2).weights_id)
+    assert known is not None
+    assert (known.workers, known.images_seen) == (2, 24)
+    with pytest.raises(TrainingError, match="base_lr"):
+        make_weights(recipe(folder, workers=2, norm="none", base_lr=1e30, optimizer="sgd"), given, in_workers=True)
