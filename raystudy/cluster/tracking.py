@@ -111,9 +111,12 @@ def open_tracker(
         tensorboard: folder for TensorBoard's files; empty is off.
     """
     trackers: list[Tracker] = []
+    is_in_wandb = settings is not None and mode_from_environment() != "disabled"
+    if is_in_wandb and runs:
+        _finish_left_open()
     for run in runs:
         before = functools.partial(earlier_rows, store, run, segment_id) if store is not None else list[Row]
-        if settings is not None and mode_from_environment() != "disabled":
+        if settings is not None and is_in_wandb:
             from raystudy.cluster.tracking_wandb import WandbTracker
 
             trackers.append(_Harmless("W&B", run, before, functools.partial(WandbTracker, settings, run, store)))
@@ -123,6 +126,15 @@ def open_tracker(
             opened = functools.partial(TensorboardTracker, Path(tensorboard), run)
             trackers.append(_Harmless("TensorBoard", run, before, opened))
     return _Trackers(trackers)
+
+
+def _finish_left_open() -> None:
+    from raystudy.cluster.tracking_wandb import finish_left_open
+
+    try:
+        finish_left_open()
+    except Exception as error:
+        LOGGER.warning("an earlier run of this process could not be ended in W&B (%s)", error)
 
 
 class _Trackers:

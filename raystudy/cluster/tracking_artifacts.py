@@ -40,18 +40,29 @@ def log_weights(started: wandb.Run, run: TrackedRun, store: Store, ending: Mappi
         run: what it is; only trials have weights.
         store: holds the checkpoint.
         ending: the run's summary, for the artifact's metadata.
-        timeout_s: how long lineage may wait for the server. The upload itself has the run's own bound.
+        timeout_s: how long wandb may ask the server before the upload begins: that waiting has no end when a server
+            hangs. The upload itself has the run's bound.
     """
     if not run.is_trial:
         return
-    inputs = _inputs(run, store)
-    if not started.offline and inputs:
-        _bounded(run.run_id, lambda: [started.use_artifact(_described(*one)) for one in inputs], timeout_s)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            started.log_artifact(_weights(run, store, ending, inputs, Path(folder)), aliases=["final"])
-    except Exception as error:
-        LOGGER.warning("%s: its weights are not uploaded (%s: %s)", run.run_id, type(error).__name__, error)
+
+    def log() -> None:
+        inputs = _inputs(run, store)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                weights = _weights(run, store, ending, inputs, Path(folder))
+                if not started.offline:
+                    for one in inputs:
+                        started.use_artifact(_described(*one))
+                started.log_artifact(weights, aliases=["final"])
+        except Exception as error:
+            LOGGER.warning("%s: its weights are not in W&B (%s: %s)", run.run_id, type(error).__name__, error)
+
+    thread = threading.Thread(target=log, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        LOGGER.warning("%s: its weights are not in W&B (no answer within %g s)", run.run_id, timeout_s)
 
 
 def _weights(
@@ -76,7 +87,7 @@ def _weights(
         **{key: value for key, value in ending.items() if key.startswith(("final/", "exposure/"))},
     }
     artifact = wandb.Artifact(run.run_id, type="detector", metadata=metadata)
-    artifact.add_file(str(path), name=WEIGHTS_FILE, policy="mutable")
+    artifact.add_file(str(path), name=WEIGHTS_FILE, policy="mutable", skip_cache=True)
     return artifact
 
 
@@ -99,19 +110,3 @@ def _described(name: str, kind: str, described: dict[str, Any]) -> wandb.Artifac
     with artifact.new_file("description.json", mode="w") as stream:
         json.dump(described, stream, indent=1, sort_keys=True, default=str)
     return artifact
-
-
-def _bounded(run_id: str, work: Any, timeout_s: float) -> None:
-    """Do it in a thread that is waited for no longer than this: wandb's own waiting has no end when a server hangs."""
-
-    def contained() -> None:
-        try:
-            work()
-        except Exception as error:
-            LOGGER.warning("%s: no lineage in W&B (%s: %s)", run_id, type(error).__name__, error)
-
-    thread = threading.Thread(target=contained, daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        LOGGER.warning("%s: no lineage in W&B (the server did not answer within %g s)", run_id, timeout_s)

@@ -29,7 +29,9 @@ PICTURE_KEYS = tuple(f"examples/{number}" for number in range(1, NUM_PICTURES + 
 TABLE_KEY = "categories"
 
 
-def with_media(point: dict[str, Any], rows: Sequence[Row], run: TrackedRun, store: Store | None) -> dict[str, Any]:
+def with_media(
+    point: dict[str, Any], rows: Sequence[Row], run: TrackedRun, store: Store | None, started: wandb.Run | None = None
+) -> dict[str, Any]:
     """The point with the pictures and the table that belong to its iteration; what cannot be made is told and left out.
 
     Args:
@@ -37,6 +39,7 @@ def with_media(point: dict[str, Any], rows: Sequence[Row], run: TrackedRun, stor
         rows: at least those of that iteration.
         run: only trials have media.
         store: None has none.
+        started: the run that the point is logged to; None leaves the table out.
     """
     if store is None or not run.is_trial:
         return point
@@ -46,7 +49,7 @@ def with_media(point: dict[str, Any], rows: Sequence[Row], run: TrackedRun, stor
         if row.iteration == iteration and isinstance(row, EvalRow):
             try:
                 found |= _pictures(store, row)
-                found |= _table(store, row) if iteration == run.end else {}
+                found |= _table(store, row, started) if iteration == run.end and started is not None else {}
             except Exception as error:  # a broken picture costs neither the row nor the trial
                 LOGGER.warning(
                     "%s: no pictures of iteration %d (%s: %s)", run.run_id, iteration, type(error).__name__, error
@@ -112,8 +115,12 @@ def mask_of(instances: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> ND
     return labels
 
 
-def _table(store: Store, row: EvalRow) -> dict[str, wandb.Table]:
-    """AP of every category, from the matches that were kept at the trial's end."""
+def _table(store: Store, row: EvalRow, started: wandb.Run) -> dict[str, wandb.Table]:
+    """AP of every category, from the matches that were kept at the trial's end.
+
+    The table is bound to the run here, as a file. Left to ``log``, wandb would make an artifact of it besides, and ask
+    the server for that at once: in an outage that call fails, and takes the row with it.
+    """
     segment = store.segment(row.segment_id)
     folder, kept = segment.path / "matches" / str(row.iteration), segment.examples(row.iteration)
     kinds = {kind: folder / f"{kind}.npz" for kind in ("box", "mask", "keypoint")}
@@ -128,11 +135,10 @@ def _table(store: Store, row: EvalRow) -> dict[str, wandb.Table]:
         for name, per_category in category_aps(matches).items():
             columns.append(f"{kind}_{name}")
             values.append(per_category)
-    return {
-        TABLE_KEY: wandb.Table(
-            columns=[*columns, "instances"], data=[list(line) for line in zip(*values, instances, strict=True)]
-        )
-    }
+    data = [list(line) for line in zip(*values, instances, strict=True)]
+    table = wandb.Table(columns=[*columns, "instances"], data=data)
+    table.bind_to_run(started, TABLE_KEY, row.iteration)
+    return {TABLE_KEY: table}
 
 
 def category_aps(matches: Matches) -> dict[str, list[float | None]]:

@@ -54,6 +54,8 @@ def begin_rebuild(store: Store, settings: TrackingSettings) -> None:
 def delete_replaced(store: Store, settings: TrackingSettings) -> Iterator[str]:
     """Delete the runs that a rebuild has replaced, once the new ones are there; their ids.
 
+    A run that has not ended is left alone: its process may still feed it. A later call takes it.
+
     Raises:
         TrackingError: the server cannot be reached or does not allow it; calling again goes on.
     """
@@ -61,10 +63,12 @@ def delete_replaced(store: Store, settings: TrackingSettings) -> Iterator[str]:
     if not numbers:
         return
     owner = f"{settings.entity}/" if settings.entity else ""
-    runs = {run.run_id: run for study in store.study_names() for run in all_runs(store, study)}
+    studies = store.study_names()
+    known = {run.run_id for study in studies for run in all_runs(store, study)}
+    ended = {run.run_id: run for study in studies for run, *_ in ended_runs(store, study)}
     try:
         api = wandb.Api()
-        for identity in (wandb_id(run, number) for run in runs.values() for number in numbers):
+        for identity in (wandb_id(run, number) for run in ended.values() for number in numbers):
             if _delete(api, f"{owner}{settings.project}/{identity}"):
                 yield identity
     except (wandb.Error, WandbApiFailedError) as problem:
@@ -72,15 +76,18 @@ def delete_replaced(store: Store, settings: TrackingSettings) -> Iterator[str]:
             f"the runs that were replaced could not all be deleted: {problem}; call wandb-sync again, or delete them "
             "in the browser"
         ) from problem
-    forget_replaced(store, settings.project)
+    if known == set(ended):
+        forget_replaced(store, settings.project)
 
 
 def _delete(api: wandb.Api, path: str) -> bool:
     """Whether there was such a run."""
     try:
         api.run(path).delete()
-    except RunNotFoundError:
-        return False
+    except wandb.errors.CommError as problem:
+        if isinstance(problem.exc, RunNotFoundError):
+            return False
+        raise
     return True
 
 

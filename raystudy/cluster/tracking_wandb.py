@@ -92,12 +92,18 @@ def upload(
     return sent
 
 
+def finish_left_open() -> None:
+    """End what an exception left open in this process: the id of an open run would be refused as still in use."""
+    for started in list(_open.values()):
+        _finish(started, TrialState.RUNNING)
+
+
 def _log(started: wandb.Run, fresh: Iterable[Row], run: TrackedRun, store: Store | None) -> int:
     rows, sent = list(fresh), 0
     for point in points(rows, run):
         # One call with all that belongs to an iteration: wandb drops a second one at the same step. And commit=True:
         # a step that waits for the next one is lost when the process is killed.
-        started.log(with_media(point, rows, run, store), step=point[AXIS], commit=True)
+        started.log(with_media(point, rows, run, store, started), step=point[AXIS], commit=True)
         sent += 1
     return sent
 
@@ -139,8 +145,6 @@ def _start(
     all_or_error: bool = False,
 ) -> wandb.Run:
     identity = wandb_id(run, generation(store, settings.project))
-    if identity in _open:  # left open by an exception; its id would be refused as still in use
-        _finish(_open[identity], TrialState.RUNNING)
     wandb.setup(wandb.Settings(silent=True))  # the setting of the run comes too late for the greeting
     if settings.folder:
         Path(settings.folder).mkdir(parents=True, exist_ok=True)

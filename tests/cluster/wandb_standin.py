@@ -69,6 +69,9 @@ class Standin(ArtifactAnswers, PageAnswers):
     def __init__(self) -> None:
         self.runs: dict[str, ServedRun] = {}
         self.unhandled: list[str] = []
+        self.deleted: set[str] = set()
+        """Runs that were deleted; W&B does not take their ids again."""
+
         ArtifactAnswers.__init__(self)
         PageAnswers.__init__(self)
         self.mode: Literal["", "unavailable", "hanging"] = ""
@@ -166,7 +169,24 @@ class Standin(ArtifactAnswers, PageAnswers):
             }
         return {"model": {"id": "model", "name": variables["project"], "entity": {"name": ENTITY}, "bucket": bucket}}
 
+    def _on_run(self, variables: dict[str, Any]) -> dict[str, Any]:
+        run = self.runs.get(variables["name"])
+        found = None
+        if run is not None:
+            found = {"id": f"id-{run.name}", "name": run.name, "displayName": run.display_name, "state": "finished"}
+            found |= {"tags": run.tags, "config": "{}", "summaryMetrics": "{}", "systemMetrics": "{}", "projectId": 1}
+            found |= {"sweepName": None, "createdAt": "2020-01-01T00:00:00", "historyKeys": None}
+        return {"project": {"run": found}}
+
+    def _on_deleterun(self, variables: dict[str, Any]) -> dict[str, Any]:
+        name = variables["id"].removeprefix("id-")
+        del self.runs[name]
+        self.deleted.add(name)
+        return {"deleteRun": {"clientMutationId": None}}
+
     def _on_upsertbucket(self, variables: dict[str, Any]) -> dict[str, Any]:
+        if variables["name"] in self.deleted:
+            raise ValueError("the id of a deleted run")
         run = self.run(variables["name"])
         run.upserts += 1
         run.project = variables.get("project") or run.project
