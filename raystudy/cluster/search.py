@@ -8,7 +8,7 @@ from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tuner import connected, prepare_environment, slots_for, tune
 from raystudy.cluster.weights import adopt_weights
 from raystudy.errors import SpecError
-from raystudy.search_records import SearchRecord, SearchState, SearchTrial
+from raystudy.search_records import SearchRecord, SearchTrial
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.search import SearchSpec
 from raystudy.store import Store
@@ -123,6 +123,4 @@ def _changed_trials(known: SearchRecord, search: SearchSpec) -> list[str]:
             found.append(f"it has the arm {trial.arm}")
         elif search.trial(trial.arm, trial.values).trial_id != trial.trial_id:
             found.append(f"trial {trial.number} of arm {trial.arm} was {trial.trial_id}")
-        elif trial.number >= search.budget(trial.arm) and trial.state != SearchState.FAILED:
-            found.append(f"arm {trial.arm} has {trial.number + 1} trials already")
     return list(dict.fromkeys(found))[:5]
