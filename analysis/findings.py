@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from analysis.arms import NAMES, SETTING
-from analysis.convergence import leaps
+from analysis.convergence import RISING_PER_UNIT, leaps
 from analysis.cost import Cost, study_cost, trial_hours
 from analysis.crossover import TOLERANCES
 from analysis.evidence import SettingEvidence
@@ -91,6 +91,20 @@ def reach_table(found: list[SettingEvidence]) -> Table:
     return Table("reach", "What it takes to reach an AP", header, lines, note)
 
 
+def converged_table(found: list[SettingEvidence]) -> Table:
+    """Whether AP has converged: what the longest schedule gained over the next shorter one, per 1x."""
+    lines = []
+    for one in found:
+        for init, slope in one.slopes.items():
+            own = [line for line in one.lines if line.arm(init) is not None][-2:]
+            setting = (one.label,) if len(found) > 1 else ()
+            cells = (f"{own[0].schedule} → {own[1].schedule}", signed(slope.value), bounds(slope))
+            lines.append((NAMES[init], *setting, *cells, "still rising" if init in one.rising else "converged"))
+    header = ("init", *(("setting",) if len(found) > 1 else ()), "between", "AP per 1x", "95% CI", "so")
+    note = f"AP gained per 1x of longer training. More than {RISING_PER_UNIT:g} counts as still rising."
+    return Table("converged", "Has AP converged?", header, lines, note)
+
+
 def leap_table(study: StudyTable) -> Table:
     """The leap of AP at each drop of the learning rate, mean over seeds and settings."""
     table = leaps(study) if "box_ap" in study.rows else pd.DataFrame()
@@ -118,7 +132,8 @@ def overfitting_lines(study: StudyTable) -> Table:
     lines = []
     keys = ["backbone", "norm", "data", "other", "init", "total", "schedule"]
     for key, part in table[table["state"] == "complete"].groupby(keys, sort=False, observed=True):
-        values = [number(float(part[name].mean()), 2) for name in ("train_loss", "val_loss", "gap")]
+        values = [number(float(part[name].mean()), 2) for name in ("train_loss", "val_loss")]
+        values.append(signed(float(part["gap"].mean()), 2))
         low = f"{number(float(part['val_loss_min'].mean()), 2)} at {part['val_loss_min_at'].mean():,.0f}"
         peak = f"{number(float(part['ap_peak'].mean()))} at {part['ap_peak_at'].mean():,.0f}"
         share = int(part["is_overfitting"].sum())
@@ -217,8 +232,13 @@ def all_tables(
 ) -> dict[str, Table]:
     """Every table that has lines, by name."""
     gaps = data_gaps(study, found)
-    tables = [final_table(found), crossover_table(found), reach_table(found), leap_table(study)]
+    tables = [final_table(found), crossover_table(found), converged_table(found), reach_table(found), leap_table(study)]
     tables += [data_table(study, gaps), paper_data_table()] if gaps else []
-    tables += [overfitting_lines(study), metric_table(study, found), category_table(found), exposure_table(study)]
+    tables += [
+        overfitting_lines(study),
+        metric_table(study, found),
+        category_table(study, found),
+        exposure_table(study),
+    ]
     tables += [cost_table(study, study_cost(study), price_per_hour), paper_table(found)]
     return {table.name: table for table in tables if table.lines}

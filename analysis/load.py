@@ -115,7 +115,8 @@ def _record(
     """
     data = reader.read_json(f"trials/{trial_id}.json")
     kept = None if data is None else record_from_dict({**data, "spec": spec})
-    if kept is not None and (kept.state is not TrialState.RUNNING and kept.state is not TrialState.WAITING or not path):
+    is_settled = kept is not None and kept.state not in (TrialState.RUNNING, TrialState.WAITING)
+    if kept is not None and (is_settled or not path):
         return kept
     refs = tuple(SegmentRef(**ref) for ref in path)
     state, iteration, error = TrialState.COMPLETE if refs else TrialState.WAITING, 0, ""
@@ -146,7 +147,9 @@ def _links(reader: StorageReader, study: str) -> dict[str, str]:
     for name in reader.names(folder):
         if name.startswith("wandb-") and name.endswith(".json"):
             kept = reader.read_json(f"{folder}/{name}") or {}
-            found |= {f"W&B {kind}": str(address) for kind, address in kept.items() if str(address).startswith("https:")}
+            found |= {
+                f"W&B {kind}": str(address) for kind, address in kept.items() if str(address).startswith("https:")
+            }
     return found
 
 

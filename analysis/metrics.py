@@ -8,6 +8,7 @@ from analysis.bootstrap import summary
 from analysis.convergence import finals
 from analysis.crossover import delta
 from analysis.evidence import SettingEvidence
+from analysis.examples import category_names
 from analysis.load import StudyTable
 from analysis.statistics import Cell, Floats, Interval, make_draws
 from analysis.tables import Table, bounds, number, signed
@@ -104,7 +105,7 @@ def metric_table(study: StudyTable, found: list[SettingEvidence]) -> Table:
     return Table("metrics", "Every metric", header, lines, note)
 
 
-def category_table(found: list[SettingEvidence]) -> Table:
+def category_table(study: StudyTable, found: list[SettingEvidence]) -> Table:
     """The largest differences by category."""
     lines = []
     count = 0
@@ -112,12 +113,14 @@ def category_table(found: list[SettingEvidence]) -> Table:
         categories = category_deltas(one)
         count += len(categories)
         setting = (one.label,) if len(found) > 1 else ()
+        names = category_names(study, one)
         for category, gap in categories[:MAX_CATEGORIES]:
-            lines.append((f"category {category}", *setting, signed(gap.value), bounds(gap)))
+            name = names[category - 1] if category <= len(names) else f"category {category}"
+            lines.append((name, *setting, signed(gap.value), bounds(gap)))
     setting = ("setting",) if len(found) > 1 else ()
     note = (
-        f"The largest of {count} differences, categories in the order of their ids. Largest ones are picked from many: "
-        "of 20 such intervals about one misses the truth by chance."
+        f"Box AP. The largest of {count} differences, picked from many and not adjusted for that: of 20 such intervals "
+        "about one misses the truth by chance."
     )
     return Table("categories", "Largest differences by category", ("category", *setting, "Δ", "95% CI"), lines, note)
 

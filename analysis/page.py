@@ -3,21 +3,21 @@
 import html
 import importlib.resources
 import json
-import math
 import string
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.answer import answer_html, overfitting_words
 from analysis.charts import curves, exposure_chart, interval_chart
-from analysis.cost import study_cost
 from analysis.evidence import SettingEvidence
+from analysis.examples import examples_html
 from analysis.less_data import break_even_words, data_gaps
 from analysis.load import StudyTable
 from analysis.methods import methods_html, trials_html
 from analysis.metrics import iou_deltas
 from analysis.paper import FROM_SCRATCH, repeats_paper
-from analysis.tables import Table, bounds, number, signed
-from analysis.verdict import Verdict, duration
+from analysis.tables import Table
+from analysis.verdict import Verdict
 
 Json = dict[str, Any]
 REFRESH_S = 30
@@ -47,7 +47,7 @@ def page(
     title = f"{study.name}: {verdicts[0].headline if verdicts else 'no trials'}"
     kicker = f"Study <b>{html.escape(study.name)}</b>"
     kicker += f", preset <b>{html.escape(study.preset)}</b>" if study.preset else ""
-    return fill(title, kicker, _answer(study, found, verdicts), sections, curves(study, found), live=live)
+    return fill(title, kicker, answer_html(study, found, verdicts), sections, curves(study, found), live=live)
 
 
 def fill(title: str, kicker: str, answer: str, sections: list[Section], lines: Json, *, live: bool = False) -> str:
@@ -72,68 +72,13 @@ def fill(title: str, kicker: str, answer: str, sections: list[Section], lines: J
     return string.Template(_asset("page.html")).substitute(parts)
 
 
-def _answer(study: StudyTable, found: list[SettingEvidence], verdicts: list[Verdict]) -> str:
-    states = study.trials["state"].value_counts()
-    unfinished = len(study.trials) - int(states.get("complete", 0))
-    banner = ""
-    if unfinished:
-        words = ", ".join(f"{count} {state}" for state, count in states.items())
-        banner = f'<p class="banner">Not all trials are complete ({words}): the numbers may still change.</p>'
-    gaps = data_gaps(study, found)
-    if len(verdicts) == 1:
-        only = verdicts[0]
-        head = f"<h1>{html.escape(only.headline)}.</h1><p class='support'>{html.escape(support_words(only))}</p>"
-    else:
-        items = "".join(
-            f"<li><b>{html.escape(one.label)}</b>: {html.escape(verdict.sentence)}</li>"
-            for one, verdict in zip(found, verdicts, strict=True)
-        )
-        title = break_even_words(gaps) if gaps else f"{len(found)} comparisons of random and pre-trained init"
-        head = f"<h1>{html.escape(title)}</h1><ul class='answers'>{items}</ul>"
-    return head + banner + (_facts(study, found[0]) if len(found) == 1 else "")
-
-
-def support_words(only: Verdict) -> str:
-    """The support of a verdict as a sentence of its own, without the brackets around its numbers."""
-    text = only.support.strip().lstrip(":").strip()
-    if text.startswith("("):
-        inner, _, rest = text[1:].partition(")")
-        text = f"{inner}{rest}"
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _facts(study: StudyTable, one: SettingEvidence) -> str:
-    facts = []
-    if one.both:
-        line = one.both[-1]
-        gap = one.deltas[line.total]
-        shown = bounds(gap)
-        facts.append(("Δ at " + line.schedule, f"{signed(gap.value)} AP", f"95% CI {shown}" if shown != "–" else ""))
-        assert line.random is not None
-        assert line.pretrained is not None
-        pair = f"{number(line.random.mean)} / {number(line.pretrained.mean)}"
-        facts.append((f"box AP at {line.schedule}", pair, "random / pre-trained"))
-    half = next((r for r in reversed(one.reach[:-1]) if not math.isnan(r.ratio)), None)
-    if half is not None:
-        facts.append((f"iterations to {number(half.ap)} AP", f"{half.ratio:.1f}×", "random, of pre-trained's"))
-    cost = study_cost(study)
-    before = sum(cost.pretraining_hours.values())
-    note = f"+ {duration(before)} pre-training" if before else "pre-training not counted"
-    facts.append(("device time", duration(cost.device_hours), note))
-    facts.append(("saved by shared trunks", f"{100 * cost.saved_share:.0f}%", "of the iterations"))
-    cells = "".join(
-        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}<small>{html.escape(small)}</small></dd></div>"
-        for name, value, small in facts
-    )
-    return f'<dl class="facts">{cells}</dl>'
-
-
 def _sections(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> list[Section]:
     return [
         _convergence(found, tables),
         _less_data(study, found, tables),
         _overfitting(study, tables),
         _metrics(found, tables),
+        Section("predictions", "Predictions side by side", examples_html(study, found), {}),
         _cost(study, found, tables),
         _beside(study, found, tables),
         Section("methods", "Methods", methods_html(study, found), {}),
@@ -143,8 +88,9 @@ def _sections(study: StudyTable, found: list[SettingEvidence], tables: dict[str,
 
 def _convergence(found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
     body = (
-        "<p>Each line is one trial. Trials of one arm share their beginning and part where the learning rate drops: "
-        "the leap at the end of each branch. Hover for numbers, drag to zoom, switch arms on and off.</p>"
+        "<p>Does training longer from random init reach what pre-training reaches? Each line is one trial. Trials of "
+        "one init share their beginning and part where the learning rate drops, which gives AP its last leap. Hover "
+        "for numbers, drag to zoom, switch lines on and off.</p>"
         + figure("ap", "ap", "AP on the validation pictures over iterations")
     )
     charts = {}
@@ -157,7 +103,7 @@ def _convergence(found: list[SettingEvidence], tables: dict[str, Table]) -> Sect
         title = "Random − pre-trained at each schedule"
         charts["deltas"] = interval_chart("deltas", title, "Δ box AP (shaded: within 1 AP)", lines)
         body += figure("deltas", "intervals", title)
-    body += _tables(tables, "final", "crossover", "reach", "leaps")
+    body += _tables(tables, "final", "crossover", "converged", "reach", "leaps")
     return Section("convergence", "Convergence", body, charts)
 
 
@@ -167,7 +113,11 @@ def _less_data(study: StudyTable, found: list[SettingEvidence], tables: dict[str
         return Section("data", "Less data", "", {})
     title = "Random − pre-trained by data size, each at its best schedule"
     chart = interval_chart("sizes", title, "Δ box AP", [(one.setting[2], gap) for one, gap in gaps.values()])
-    body = f"<p>{html.escape(break_even_words(gaps))}</p>" + figure("sizes", "intervals", title)
+    body = (
+        f"<p>{html.escape(break_even_words(gaps))}</p><p>The paper calls it a <b>break-down</b> when random init "
+        "learns its training pictures as well as pre-trained init does, yet finds less on new ones: it has fitted, not "
+        "understood. The last column of the table says where this signature shows.</p>"
+    ) + figure("sizes", "intervals", title)
     return Section("data", "Less data", body + _tables(tables, "data"), {"sizes": chart})
 
 
@@ -175,9 +125,9 @@ def _overfitting(study: StudyTable, tables: dict[str, Table]) -> Section:
     if "loss" not in study.rows or not len(study.rows):
         return Section("overfitting", "Over-fitting", "", {})
     body = (
-        "<p>A model over-fits when its training loss keeps falling while its validation loss rises. The two losses are "
-        "different means, so that their distance is compared between trials and is no absolute.</p>"
-        + figure("loss", "loss", "Training and validation loss over iterations")
+        f"<p>{html.escape(overfitting_words(study))} A model over-fits when its training loss keeps falling while its "
+        "validation loss rises. The two losses are different means: compare their distance between trials, and do not "
+        "read it as an absolute.</p>" + figure("loss", "loss", "Training and validation loss over iterations")
     )
     return Section("overfitting", "Over-fitting", body + _tables(tables, "overfitting"), {})
 
