@@ -1,6 +1,6 @@
 """Factors of a trial as columns: what was varied, read from its spec as plain data."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raystudy.spec.model import BACKBONE_PREFIX
@@ -52,6 +52,31 @@ def varying(specs: Iterable[Mapping[str, Any]]) -> list[str]:
     return [", ".join(f"{'.'.join(path)}={_at(one, path)}" for path in unnamed) for one in chosen]
 
 
+def in_levels(others: Sequence[str], study: Mapping[str, Any]) -> list[str]:
+    """The texts of ``varying`` as the study calls them, ``row cascade`` for a list of fields, where its axes allow it.
+
+    An axis is named when its levels change a field that is no named factor and when they follow from those fields; the
+    fields stay when that tells fewer trials apart than they do.
+
+    Args:
+        others: of each of the study's trials.
+        study: what the storage keeps of it: ``trials``, each one's ``levels``, and ``spec`` with its axes.
+    """
+    of_trial, axes = study.get("levels") or {}, (study.get("spec") or {}).get("axes") or ()
+    levels = [of_trial.get(trial_id, {}) for trial_id in study["trials"]]
+    if not all(levels):
+        return list(others)
+    telling = []
+    for axis in axes:
+        changed = {path for level in axis["levels"] for path in level["overrides"]}
+        of_axis = {(other, own.get(axis["name"])) for other, own in zip(others, levels, strict=True)}
+        follows = len(of_axis) == len(set(others))
+        if follows and len(axis["levels"]) > 1 and not all(_is_named(f"{path}.") for path in changed):
+            telling.append(axis["name"])
+    named = [", ".join(f"{axis} {own[axis]}" for axis in telling) for own in levels]
+    return named if len(set(zip(others, named, strict=True))) == len(set(named)) else list(others)
+
+
 def setting_label(setting: Mapping[str, Any], constant: Iterable[str] = ()) -> str:
     """A setting in words, leaving out the factors in ``constant`` (those that do not vary in the study)."""
     skip = set(constant)
@@ -73,7 +98,7 @@ def _train_images(data: Mapping[str, Any], num_images: int | None, fraction: flo
 
 
 def _is_named(path: str) -> bool:
-    return path.startswith(_CAPTURED) or path in _DECIDES_NOTHING
+    return path.startswith(_CAPTURED) or path.rstrip(".") in _DECIDES_NOTHING
 
 
 def _differences(first: Any, other: Any, path: tuple[str, ...], found: set[tuple[str, ...]]) -> None:

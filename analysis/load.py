@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.arms import FACTORS, factors, varying
+from analysis.arms import FACTORS, factors, in_levels, varying
 from analysis.checks import check_rows
 from analysis.files import StorageReader
 from analysis.rows import SegmentProgress, read_rows, segment_progress
@@ -83,7 +83,8 @@ def load_study(storage: str, study: str) -> StudyTable:
     records = {
         trial_id: _record(reader, trial_id, spec, paths.get(trial_id, ()), progress) for trial_id, spec in specs.items()
     }
-    trials = _trials_table(specs, records, int(content["unit"]))
+    others = in_levels(varying(specs.values()), content)
+    trials = _trials_table(specs, records, int(content["unit"]), others)
     read = read_rows(reader, trials, records)
     check_rows(read.rows, trials)
     return StudyTable(
@@ -129,9 +130,11 @@ def _record(
     return TrialRecord(trial_id=trial_id, spec=spec, segments=refs, state=state, iteration=iteration, error=error)
 
 
-def _trials_table(specs: Mapping[str, Any], records: Mapping[str, TrialRecord], unit: int) -> pd.DataFrame:
+def _trials_table(
+    specs: Mapping[str, Any], records: Mapping[str, TrialRecord], unit: int, others: Sequence[str]
+) -> pd.DataFrame:
     lines = []
-    for (trial_id, spec), other in zip(specs.items(), varying(specs.values()), strict=True):
+    for (trial_id, spec), other in zip(specs.items(), others, strict=True):
         record = records[trial_id]
         lines.append(
             {"trial_id": trial_id, **factors(spec, unit), "other": other, "state": str(record.state)}
