@@ -30,6 +30,7 @@ METRICS = {
     "keypoint_ap50": "keypoint AP50",
     "keypoint_ap75": "keypoint AP75",
     "voc_ap": "VOC AP at IoU 0.5",
+    "voc07_ap": "VOC AP of 2007, 11 points",
 }
 """Columns of an evaluation row, and what they are called."""
 
@@ -129,12 +130,12 @@ def _difference(found: SettingEvidence, values: Mapping[Cell, Mapping[int, float
     total = found.both[-1].total
     kind, _, name = metric.partition("_")
     if not found.ap_draws:
-        return delta(make_draws(values), total)
+        return delta(make_draws(values, seed=found.draw_seed), total)
     by_images: dict[Cell, dict[int, Floats]] = {}
     for (init, _), by_seed in values.items():
         drawn = {seed: _drawn(found, found.trial_ids[init, total, seed], kind, name) for seed in by_seed}
         by_images[init, total] = {seed: ap for seed, ap in drawn.items() if ap is not None and not np.isnan(ap).any()}
-    draws = make_draws(values, by_images)
+    draws = make_draws(values, by_images, seed=found.draw_seed)
     return delta(draws, total) if draws.has_images else Interval(delta(draws, total).value)
 
 
@@ -160,6 +161,6 @@ def _from_matches(found: SettingEvidence, pick: Callable[[Floats], Floats]) -> I
         cells.setdefault((init, total), {})[seed] = float(pick(found.observed_ap[trial_id, "box"][..., None])[0])
         by_images.setdefault((init, total), {})[seed] = pick(found.ap_draws[trial_id, "box"])
     has_gaps = any(np.isnan(drawn).any() for by_seed in by_images.values() for drawn in by_seed.values())
-    draws = make_draws(cells, by_images)
+    draws = make_draws(cells, by_images, seed=found.draw_seed)
     # A draw without any object of a rare category has no AP in it: then there is no interval to give.
     return Interval(delta(draws, total).value) if has_gaps else delta(draws, total)

@@ -120,6 +120,9 @@ class EvalRow(_Row):
     voc_ap: float = NAN
     """VOC AP at IoU 0.5, area under the curve (2010 on)."""
 
+    voc07_ap: float = NAN
+    """VOC AP at IoU 0.5, mean of 11 points (2007)."""
+
     num_images: int = 0
     """Validation pictures that were scored."""
 

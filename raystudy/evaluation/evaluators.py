@@ -16,7 +16,7 @@ def build_evaluator(
     with_masks: bool,
     with_keypoints: bool = False,
 ) -> CocoEvaluator:
-    """The evaluator for data of a format (``DataSpec.format``): VOC's has ``voc_ap`` beside COCO's metrics.
+    """The evaluator for data of a format (``DataSpec.format``): VOC's has both VOC APs beside COCO's.
 
     The arguments are those of ``CocoEvaluator``.
 

@@ -39,19 +39,21 @@ class CategoryPrecision:
 
 
 class VocEvaluator(CocoEvaluator):
-    """COCO's metrics, and ``voc_ap``: the mean over categories of VOC's AP of 2010 and later.
+    """COCO's metrics, and the means over categories of VOC's AP: ``voc_ap`` of 2010 and later, ``voc07_ap`` of 2007.
 
     An annotation is difficult when its field ``ignore`` is 1, or when it is a crowd. COCO's metrics know no difficult
     objects, as in pycocotools.
     """
 
     def evaluate(self, results: list[Result] | None = None) -> dict[str, float]:
-        """As ``CocoEvaluator.evaluate``, with ``voc_ap`` in percent."""
+        """As ``CocoEvaluator.evaluate``, with ``voc_ap`` and ``voc07_ap`` in percent."""
         chosen = self.one_each(results)
         metrics = super().evaluate(chosen)
         self._precisions = category_precisions(self.gather(chosen), self.truth)
-        measured = [one.area for one in self._precisions.values() if one.num_objects]
-        return {**metrics, "voc_ap": float(np.mean(measured)) if measured else float("nan")}
+        measured = [one for one in self._precisions.values() if one.num_objects]
+        area = float(np.mean([one.area for one in measured])) if measured else float("nan")
+        eleven_points = float(np.mean([one.eleven_points for one in measured])) if measured else float("nan")
+        return {**metrics, "voc_ap": area, "voc07_ap": eleven_points}
 
     def category_precisions(self) -> dict[int, CategoryPrecision]:
         """Of the last ``evaluate``, by category id."""
