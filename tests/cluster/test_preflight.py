@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from raystudy import atomic
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.weights import adopt_weights
@@ -14,6 +15,7 @@ from raystudy.spec.plan import make_plan
 from raystudy.spec.presets import load_preset
 from raystudy.spec.trial import InitSpec, TrialSpec
 from raystudy.store import Store
+from tests.picture_folders import write_pictures
 from tests.tiny_trials import settings, tiny_trial
 
 
@@ -58,7 +60,7 @@ def test_the_paper_preset_without_data_and_weights_says_what_to_give(tmp_path: P
     init = InitSpec(kind="pretrained", weights_id="x", pretrain=preset.pretraining)
     text = _problems(dataclasses.replace(preset.base, init=init), settings(tmp_path / "s"))
     assert "give a folder with --data FOLDER" in text
-    assert "give a weights file with --weights FILE" in text
+    assert "give a weights file with --weights FILE, or a folder of labelled pictures with --pretrain-data" in text
     assert "BN weights do not fit a GN network" in text
 
 
@@ -82,3 +84,22 @@ def test_a_weights_file_that_fits_is_copied_into_the_storage_once(tmp_path: Path
     assert (folder / "weights.pt").read_bytes() == (tmp_path / "mine.pth").read_bytes()
     (tmp_path / "mine.pth").unlink()
     assert adopt_weights(store, trial.init) == folder
+
+
+def test_pictures_that_changed_since_the_plan_was_made_are_refused_unless_their_weights_are_there(
+    tmp_path: Path,
+) -> None:
+    from raystudy.data.image_folder import ImageFolder
+    from raystudy.spec.pretraining import on_folder
+    from raystudy.spec.trial import with_pretraining
+
+    folder, given = write_pictures(tmp_path / "p"), settings(tmp_path / "s")
+    smoke = load_preset("smoke").pretraining
+    assert smoke is not None
+    recipe = on_folder(smoke, str(folder), ImageFolder.open(folder).checksum(), 21)
+    trial = with_pretraining(dataclasses.replace(tiny_trial(), init=InitSpec(kind="pretrained")), recipe)
+    preflight(make_plan([trial]), given)
+    (folder / "train" / "red" / "1.jpeg").unlink()
+    assert "holds listing-" in _problems(trial, given)
+    atomic.publish_folder(Store.open(given.storage).weights_folder(trial.init.weights_id), lambda _: None)
+    preflight(make_plan([trial]), given)
