@@ -50,7 +50,7 @@ def support_words(only: Verdict) -> str:
     text = only.support.strip().lstrip(":").strip()
     if text.startswith("("):
         inner, _, rest = text[1:].partition(")")
-        text = f"{inner}{rest}"
+        text = f"{inner}{rest}".replace("Δ to pre-trained's best at ", "random − pre-trained's best, at ")
     return f"{text[:1].upper()}{text[1:]}."
 
 

@@ -80,6 +80,43 @@ def crossovers(draws: Draws, tolerances: Sequence[float] = TOLERANCES) -> list[C
     return found
 
 
+def gap_draws(draws: Draws) -> Floats:
+    """Random minus pre-trained, each at its best schedule, in each draw."""
+    return best(draws.draws, "random") - best(draws.draws, "pretrained")
+
+
+def break_even_size(gaps: Mapping[float, tuple[float, Floats]], tolerance: float = DEFAULT_TOLERANCE) -> Interval:
+    """The data size, images, below which random init stays more than ``tolerance`` AP behind, with its interval.
+
+    Between two sizes the gap is taken to change linearly with the logarithm of the size. A draw without a crossing
+    counts as 0 (never behind) or infinity (behind at every size), so that the bounds may be either.
+
+    Args:
+        gaps: size -> the gap, observed and in each draw; draws that are constant give no bounds.
+        tolerance: AP.
+    """
+    sizes = sorted(gaps)
+    observed = np.array([[gaps[size][0]] for size in sizes])
+    drawn = np.stack([gaps[size][1] for size in sizes])
+    value = float(_crossing(np.log(sizes), observed + tolerance)[0])
+    if np.ptp(drawn, axis=1).max() == 0:
+        return Interval(value)
+    # Bounds may be infinite: take drawn sizes themselves, not means of two.
+    low, high = np.percentile(_crossing(np.log(sizes), drawn + tolerance), [2.5, 97.5], method="nearest")
+    return Interval(value, float(low), float(high))
+
+
+def _crossing(logs: Floats, margins: Floats) -> Floats:
+    """The largest size at which the margin [sizes, draws] changes from below 0 to 0 or more, on the way up."""
+    found: Floats = np.where(margins[-1] < 0, math.inf, 0.0)
+    for i in range(len(logs) - 1):
+        low, high = margins[i], margins[i + 1]
+        rises = (low < 0) & (high >= 0) & np.isfinite(found)
+        share = np.divide(-low, high - low, out=np.zeros_like(low), where=rises)
+        found = np.where(rises, np.exp(logs[i] + share * (logs[i + 1] - logs[i])), found)
+    return found
+
+
 @dataclass(frozen=True)
 class BreakEven:
     """Where, on the way to less data, random init breaks down."""

@@ -59,6 +59,9 @@ class SettingEvidence:
     observed_ap: Mapping[tuple[str, str], Floats]
     """(trial_id, kind of ``KINDS``) -> AP [K, T] of the pictures as they are."""
 
+    draw_seed: int
+    """Of the draws of seeds' luck: another in each setting, since their trainings are independent."""
+
     area_draws: Mapping[tuple[str, str, str], Floats]
     """(trial_id, kind, ``small``, ``medium`` or ``large``) -> AP [B]; trials of the longest schedule of both inits."""
 
@@ -87,10 +90,10 @@ def evidence(study: StudyTable) -> list[SettingEvidence]:
     lines = convergence_lines(study)
     matches, val = _MatchesOfStudy(study), with_hours(study)
     found = []
-    for setting in settings(study):
+    for position, setting in enumerate(settings(study)):
         label = setting_label(dict(zip(SETTING, setting, strict=True)), constant)
         own = [line for line in lines if line.setting == setting]
-        found.append(_setting_evidence(study, setting, label, own, matches, val))
+        found.append(_setting_evidence(study, setting, label, own, matches, val, position))
     return found
 
 
@@ -101,10 +104,11 @@ def _setting_evidence(
     lines: list[ScheduleLine],
     matches: "_MatchesOfStudy",
     val: pd.DataFrame,
+    draw_seed: int,
 ) -> SettingEvidence:
     trial_ids = _final_trials(study, setting)
-    draws = _draws(lines, trial_ids, matches, "box")
-    mask_draws = _draws(lines, trial_ids, matches, "mask")
+    draws = _draws(lines, trial_ids, matches, "box", draw_seed)
+    mask_draws = _draws(lines, trial_ids, matches, "mask", draw_seed)
     shared = [line.total for line in lines if not math.isnan(line.delta)]
     has_both = bool(shared) and draws is not None
     keys = [(trial_id, kind) for trial_id in trial_ids.values() for kind in KINDS]
@@ -125,12 +129,17 @@ def _setting_evidence(
         trial_ids=trial_ids,
         ap_draws={key: ap for key in keys if (ap := matches.draws(*key)) is not None},
         observed_ap={key: ap for key in keys if (ap := matches.observed(*key)) is not None},
+        draw_seed=draw_seed,
         area_draws={key: ap for key in area_keys if (ap := matches.area_draws(*key)) is not None},
     )
 
 
 def _draws(
-    lines: list[ScheduleLine], trial_ids: Mapping[tuple[str, int, int], str], matches: "_MatchesOfStudy", kind: str
+    lines: list[ScheduleLine],
+    trial_ids: Mapping[tuple[str, int, int], str],
+    matches: "_MatchesOfStudy",
+    kind: str,
+    draw_seed: int,
 ) -> Draws | None:
     values: dict[Cell, Mapping[int, float]] = {}
     by_images: dict[Cell, dict[int, Floats]] = {}
@@ -145,7 +154,7 @@ def _draws(
             values[init, line.total] = by_seed
             found = {seed: matches.draws(trial_ids[init, line.total, seed], kind) for seed in by_seed}
             by_images[init, line.total] = {seed: summary(ap) for seed, ap in found.items() if ap is not None}
-    return make_draws(values, by_images) if values else None
+    return make_draws(values, by_images, seed=draw_seed) if values else None
 
 
 def _slope(draws: Draws | None, init: str, unit: int) -> Interval | None:

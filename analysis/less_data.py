@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from analysis.arms import NAMES, SETTING
-from analysis.crossover import DEFAULT_TOLERANCE, BreakEven, break_even
+from analysis.crossover import DEFAULT_TOLERANCE, BreakEven, break_even, break_even_size, gap_draws
 from analysis.evidence import SettingEvidence
 from analysis.load import StudyTable
 from analysis.overfitting import BreakDown, break_down, overfitting_table
@@ -69,6 +69,24 @@ def break_even_words(gaps: dict[float, tuple[SettingEvidence, Interval]]) -> str
     if found.above is None:
         return f"Pre-training wins at every size tried, up to {names[found.below]} ({by})."
     return f"Random init breaks down between {names[found.below]} and {names[found.above]}: from there down, {by}."
+
+
+def break_even_size_words(gaps: dict[float, tuple[SettingEvidence, Interval]], is_images: bool) -> str:
+    """The data size at which random init falls more than 1 AP behind, with its interval; empty where it is none."""
+    cells = {size: (gap.value, gap_draws(one.draws)) for size, (one, gap) in gaps.items() if one.draws is not None}
+    if len(cells) < 2:
+        return ""
+    found = break_even_size(cells)
+    unit = "pictures" if is_images else "% of the pictures"
+    if found.value in (0.0, math.inf):
+        return ""
+    size = f"{found.value:,.0f} {unit}"
+    text = f"Read between the sizes, random init falls {DEFAULT_TOLERANCE:g} AP behind below some {size}"
+    if not found.is_known:
+        return f"{text}; no interval can be given."
+    low = "below the smallest size" if found.low == 0 else f"{found.low:,.0f}"
+    high = "above the largest size" if found.high == math.inf else f"{found.high:,.0f}"
+    return f"{text} (95% CI {low} … {high})."
 
 
 def paper_data_table() -> Table:

@@ -146,7 +146,8 @@ def _trials_table(
 
 def _links(reader: StorageReader, study: str) -> dict[str, str]:
     """Addresses that tracking has left beside the study's report."""
-    folder, found = f"reports/{study}", {}
+    folder = f"reports/{study}"
+    found: dict[str, str] = {}
     for name in reader.names(folder):
         if name.startswith("wandb-") and name.endswith(".json"):
             kept = reader.read_json(f"{folder}/{name}") or {}

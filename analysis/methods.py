@@ -64,10 +64,38 @@ def trials_html(study: StudyTable) -> str:
     shown = Table(table.name, table.title, table.header, table.lines[:MAX_TRIALS], note)
     common = _common(list(study.specs.values()))
     spec = html.escape(json.dumps(common, indent=1, ensure_ascii=False))
+    links = "".join(
+        f'<li><a href="{html.escape(address, quote=True)}" rel="noopener">{html.escape(name)}</a></li>'
+        for name, address in study.links.items()
+    )
     return (
-        shown.to_html()
+        (f"<ul>{links}</ul>" if links else "")
+        + shown.to_html()
+        + _own_specs(study, common)
         + f"<details><summary>What all trials have in common (TrialSpec)</summary><pre>{spec}</pre></details>"
     )
+
+
+def _own_specs(study: StudyTable, common: dict[str, Any]) -> str:
+    """What each trial has of its own, and where its rows lie."""
+    lines = []
+    for trial_id, spec in list(study.specs.items())[:MAX_TRIALS]:
+        own = _without(spec, common)
+        parts = [f"{ref.segment_id}: {ref.start:,} to {ref.end:,}" for ref in study.records[trial_id].segments]
+        text = json.dumps({"spec": own, "segments": parts}, indent=1, ensure_ascii=False)
+        lines.append(f"<h3>{html.escape(trial_id)}</h3><pre>{html.escape(text)}</pre>")
+    return f"<details><summary>What each trial has of its own, and its segments</summary>{''.join(lines)}</details>"
+
+
+def _without(spec: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a spec that is not in ``common``."""
+    own: dict[str, Any] = {}
+    for key, value in spec.items():
+        if key in common and common[key] == value:
+            continue
+        inner = common.get(key)
+        own[key] = _without(value, inner) if isinstance(value, Mapping) and isinstance(inner, Mapping) else value
+    return own
 
 
 def _data_words(study: StudyTable) -> str:

@@ -11,11 +11,11 @@ from analysis.answer import answer_html, overfitting_words
 from analysis.charts import curves, exposure_chart, interval_chart
 from analysis.evidence import SettingEvidence
 from analysis.examples import examples_html
-from analysis.less_data import break_even_words, data_gaps
+from analysis.less_data import break_even_size_words, break_even_words, data_gaps
 from analysis.load import StudyTable
 from analysis.methods import methods_html, trials_html
 from analysis.metrics import iou_deltas
-from analysis.paper import FROM_SCRATCH, repeats_paper
+from analysis.paper import FROM_SCRATCH, beside, repeats_paper
 from analysis.tables import Table
 from analysis.verdict import Verdict
 
@@ -67,7 +67,7 @@ def fill(title: str, kicker: str, answer: str, sections: list[Section], lines: J
         # "<" must not end the script element that holds the data.
         "data": data.replace("<", "\\u003c"),
         "css": _asset("page.css"),
-        "js": _asset("page.js"),
+        "js": "\n".join(_asset(name) for name in ("page.js", "page_curves.js", "page_charts.js")),
     }
     return string.Template(_asset("page.html")).substitute(parts)
 
@@ -113,8 +113,10 @@ def _less_data(study: StudyTable, found: list[SettingEvidence], tables: dict[str
         return Section("data", "Less data", "", {})
     title = "Random − pre-trained by data size, each at its best schedule"
     chart = interval_chart("sizes", title, "Δ box AP", [(one.setting[2], gap) for one, gap in gaps.values()])
+    is_images = not study.trials["train_images"].isna().any()
+    words = f"{break_even_words(gaps)} {break_even_size_words(gaps, is_images)}"
     body = (
-        f"<p>{html.escape(break_even_words(gaps))}</p><p>The paper calls it a <b>break-down</b> when random init "
+        f"<p>{html.escape(words)}</p><p>The paper calls it a <b>break-down</b> when random init "
         "learns its training pictures as well as pre-trained init does, yet finds less on new ones: it has fitted, not "
         "understood. The last column of the table says where this signature shows.</p>"
     ) + figure("sizes", "intervals", title)
@@ -169,8 +171,22 @@ def _beside(study: StudyTable, found: list[SettingEvidence], tables: dict[str, T
         text += f" Earlier systems trained from scratch, box AP: {systems}."
     else:
         text += " This study is on other data, so that levels do not compare; the shape over schedules does."
-    body = f"<p>{html.escape(text)}</p>" + _tables(tables, "paper", "paper_data")
-    return Section("paper", "The paper beside it", body, {})
+    body, charts = f"<p>{html.escape(text)}</p>", {}
+    for position, one in enumerate(found):
+        lines = beside(one.lines, *one.setting[:2])
+        if not lines:
+            continue
+        key = f"beside-{position}"
+        where = f" ({one.label})" if len(found) > 1 else ""
+        title = f"Random − pre-trained: this study (dot) and the paper (diamond){where}"
+        by_schedule = {line.schedule: one.deltas[line.total] for line in one.both}
+        chart = interval_chart(key, title, "Δ box AP", [(line.schedule, by_schedule[line.schedule]) for line in lines])
+        for row, line in zip(chart["rows"], lines, strict=True):
+            row["other"] = round(line.paper, 2)
+        charts[key] = chart
+        body += figure(key, "intervals", title)
+        break
+    return Section("paper", "The paper beside it", body + _tables(tables, "paper", "paper_data"), charts)
 
 
 def figure(key: str, kind: str, title: str, setting: int = 0) -> str:

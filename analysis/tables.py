@@ -31,7 +31,7 @@ class Table:
         body = "\n".join(f"<tr>{''.join(self._cell(i, c) for i, c in enumerate(line))}</tr>" for line in self.lines)
         note = f"<p class='note'>{html.escape(self.note)}</p>" if self.note else ""
         return (
-            f"<figure class='table'><div class='scroll' tabindex='0'><table>"
+            f"<figure class='table' data-name='{self.name}'><div class='scroll' tabindex='0'><table>"
             f"<caption>{html.escape(self.title)}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}</figure>"
         )
