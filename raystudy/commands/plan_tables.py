@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -10,11 +11,13 @@ from raystudy.console import text_table
 from raystudy.spec.data import DataSpec
 from raystudy.spec.exposure import ArmExposure, DataCounts, Seen, expected_exposure, known_counts
 from raystudy.spec.plan import Plan
+from raystudy.spec.trial import InitSpec
 
 MOST_NAMED = 5
 """Categories without an instance that are named."""
 
 _INITS = {"random": "random", "pretrained": "pre-trained"}
+_KINDS = (("images", "images"), ("instances", "instances"), ("pixels", "pixels_nominal"))
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
@@ -65,7 +68,7 @@ def exposure_lines(plan: Plan) -> tuple[list[list[str]], list[str]]:
             sources[found.source] = None
         return found
 
-    arms = expected_exposure(plan, counts_of)
+    arms = expected_exposure(plan, counts_of, _seen_by)
     sizes, categories = ({getattr(arm, name) for arm in arms} for name in ("data", "categories"))
     lines = []
     for arm in arms:
@@ -94,6 +97,15 @@ def _counts(data: DataSpec) -> DataCounts | None:
         return known
     trained_on = found["images"] - found["images_without_instances"]
     return DataCounts(images=trained_on, instances=found["instances"], source="the annotations of what is trained on")
+
+
+def _seen_by(init: InitSpec) -> Seen:
+    """What the weights in a file have seen, where the file tells; an address is not fetched for it."""
+    from raystudy.models.weights_origin import origin
+
+    path = Path(init.weights_file)
+    told = origin(path).exposure() if path.is_file() else {}
+    return Seen(**{kind: told.get(name, math.nan) for kind, name in _KINDS})
 
 
 def _totals(arm: ArmExposure) -> list[str]:

@@ -78,12 +78,17 @@ class ArmExposure:
         return self.detection if self.pretraining is None else self.detection + self.pretraining
 
 
-def expected_exposure(plan: Plan, counts_of: Callable[[DataSpec], DataCounts | None]) -> list[ArmExposure]:
+def expected_exposure(
+    plan: Plan,
+    counts_of: Callable[[DataSpec], DataCounts | None],
+    brought: Callable[[InitSpec], Seen] = lambda _: UNKNOWN,
+) -> list[ArmExposure]:
     """What each arm of the plan will have seen at its end; trials that see equally much are one arm.
 
     Args:
         plan: of the study.
         counts_of: how much a trial's part of the training set holds; None where nobody knows.
+        brought: what weights from a file have seen, where the spec does not tell.
     """
     counted = {data: counts_of(data) for data in {trial.data for trial in plan.trials.values()}}
     arms = (
@@ -93,7 +98,7 @@ def expected_exposure(plan: Plan, counts_of: Callable[[DataSpec], DataCounts | N
             data=trial.data.subset_label,
             categories=trial.data.num_categories,
             detection=detection_exposure(trial, counted[trial.data]),
-            pretraining=pretraining_exposure(trial.init),
+            pretraining=pretraining_exposure(trial.init, brought),
         )
         for trial in plan.trials.values()
     )
@@ -107,8 +112,13 @@ def detection_exposure(trial: TrialSpec, counts: DataCounts | None) -> Seen:
     return Seen(images=images, instances=instances, pixels=images * PAPER_PIXELS)
 
 
-def pretraining_exposure(init: InitSpec) -> Seen | None:
-    """What the weights have seen before: one instance a picture, as the paper counts ImageNet's."""
+def pretraining_exposure(init: InitSpec, brought: Callable[[InitSpec], Seen] = lambda _: UNKNOWN) -> Seen | None:
+    """What the weights have seen before: one instance a picture, as the paper counts ImageNet's.
+
+    Args:
+        init: of a trial; random init has none.
+        brought: what weights from a file have seen, where the spec does not tell.
+    """
     if init.kind == "random":
         return None
     if init.pretrain is not None:
@@ -116,7 +126,7 @@ def pretraining_exposure(init: InitSpec) -> Seen | None:
     elif init.weights_images is not None:
         images = init.weights_images
     else:
-        return UNKNOWN
+        return brought(init)
     return Seen(images=images, instances=images, pixels=images * NOMINAL_PIXELS)
 
 

@@ -1,6 +1,8 @@
 """What a plan says of its training sets and of what its arms will have seen."""
 
 import dataclasses
+import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -8,10 +10,12 @@ import pytest
 from raystudy.commands.plan_tables import data_lines, exposure_lines, plan_parts, quantity
 from raystudy.data.plan_statistics import quick_statistics
 from raystudy.data.splits import open_split
+from raystudy.provenance import WeightsProvenance
 from raystudy.spec.data import DataSpec
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.presets import fraction_axis, init_axis
 from raystudy.spec.study import StudySpec
+from raystudy.spec.trial import InitSpec
 from tests.data.synthetic import coco_content, write_coco
 from tests.tiny_trials import DATA, tiny_trial
 
@@ -63,6 +67,22 @@ def test_data_that_are_not_at_hand_are_not_waited_for(tmp_path: Path) -> None:
     data = DataSpec(train_annotations=str(tmp_path / "gone.json"), num_categories=2)
     assert quick_statistics(data) is None
     assert quick_statistics(dataclasses.replace(data, remote="s3://nowhere", remote_version="1")) is None
+
+
+def test_a_weights_file_tells_what_it_has_seen(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"weights")
+    told = WeightsProvenance(
+        source="raystudy pretrain",
+        images_seen=500,
+        pixels_nominal_seen=500 * 224**2,
+        sha256=sha256(b"weights").hexdigest(),
+    )
+    (tmp_path / "provenance.json").write_text(json.dumps(told.to_dict()))
+    init = InitSpec(kind="pretrained", weights_id="w", weights_file=str(path))
+    for given, images in ((init, "516 (97% before)"), (dataclasses.replace(init, weights_file="gone.pt"), "?")):
+        (_, line), _ = exposure_lines(make_plan([dataclasses.replace(tiny_trial(), init=given)]))
+        assert line[:2] == ["pre-trained, 8it", images]
 
 
 def test_quantities_are_short() -> None:
