@@ -104,15 +104,20 @@ def plan_summary(plan: Plan) -> str:
     )
 
 
+_AP_HEADINGS = {"box_ap": "box AP", "mask_ap": "mask AP", "keypoint_ap": "keypoint AP", "voc_ap": "VOC AP"}
+
+
 def trials_table(records: Iterable[TrialRecord]) -> Table:
-    """One line a trial: state, iterations, AP."""
+    """One line a trial: state, iterations, AP of boxes and of what else is scored."""
+    records = list(records)
+    shown = [name for name in _AP_HEADINGS if name == "box_ap" or any(name in r.metrics for r in records)]
     table = Table(box=None, pad_edge=False)
-    for heading, justify in (("trial", "left"), ("state", "left"), ("iterations", "right"), ("box AP", "right")):
+    headings = [("trial", "left"), ("state", "left"), ("iterations", "right")]
+    for heading, justify in (*headings, *((_AP_HEADINGS[name], "right") for name in shown)):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    table.add_column("mask AP", justify="right")
     for record in records:
         state = Text(record.state.value, style=_COLOURS[record.state])
-        aps = [f"{record.metrics[name]:.1f}" if name in record.metrics else "" for name in ("box_ap", "mask_ap")]
+        aps = [f"{record.metrics[name]:.1f}" if name in record.metrics else "" for name in shown]
         total = record.spec["schedule"]["total"]
         table.add_row(record.trial_id, state, f"{record.iteration:,}/{total:,}", *aps)
     return table

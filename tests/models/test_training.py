@@ -138,18 +138,20 @@ def test_a_large_backbone_trains_all_of_its_parameters(backbone: Backbone) -> No
     assert [name for name, p in detector.backbone.named_parameters() if not p.grad.any()] == []
 
 
-def test_a_tiny_detector_learns_four_images_by_heart() -> None:
-    total = 150
-    trial = dataclasses.replace(
-        load_preset("demo").base,
-        data=shapes_data(ShapesSpec(num_train=4, num_val=4)),
-        schedule=ScheduleSpec(total=total, drops=(Drop(before_end=40),), warmup_iterations=20),
-        eval_interval=1000,
-        log_interval=1000,
+@pytest.mark.parametrize(("name", "metric", "total"), [("tiny", "mask_ap", 150), ("keypoints", "keypoint_ap", 200)])
+def test_a_tiny_detector_learns_four_images_by_heart(name: str, metric: str, total: int) -> None:
+    trial = TINY[name](
+        dataclasses.replace(
+            load_preset("demo").base,
+            data=shapes_data(ShapesSpec(num_train=4, num_val=4)),
+            schedule=ScheduleSpec(total=total, drops=(Drop(before_end=total // 4),), warmup_iterations=20),
+            eval_interval=1000,
+            log_interval=1000,
+        )
     )
     dataset, state = open_split(trial.data, "train"), build_state(trial, None, CPU)
     batches = TrainLoader(dataset, trial, 0, 1).batches(0, total)
     (last,) = (row for row in train(state, _segment(trial), batches, Validator(dataset, trial)) if row.split == "val")
     assert isinstance(last, EvalRow)
     assert last.box_ap > 50
-    assert last.mask_ap > 50
+    assert getattr(last, metric) > 50
