@@ -98,18 +98,7 @@ class SearchView:
     def __init__(self, search: SearchSpec, url: str) -> None:
         self._space = distributions(search.parameters)
         self._storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 30}})
-        self._studies = {
-            arm.name: optuna.create_study(
-                storage=self._storage,
-                study_name=f"{search.name}-{arm.name}",
-                direction="maximize",
-                load_if_exists=True,
-                pruner=optuna.pruners.NopPruner(),
-            )
-            for arm in search.arms
-        }
-        for study in self._studies.values():
-            study.set_metric_names([search.metric])
+        self._search = search
 
     def show(self, trials: Iterable[SearchTrial]) -> None:
         """Bring the database up to date with these trials."""
@@ -117,14 +106,30 @@ class SearchView:
         for trial in trials:
             by_arm.setdefault(trial.arm, []).append(trial)
         for arm, own in by_arm.items():
-            self._show_arm(self._studies[arm], sorted(own, key=lambda trial: trial.number))
+            self._show_arm(arm, sorted(own, key=lambda trial: trial.number))
 
     def close(self) -> None:
         """Let go of the database."""
         self._storage.remove_session()
 
-    def _show_arm(self, study: optuna.Study, trials: Sequence[SearchTrial]) -> None:
+    def _study(self, arm: str) -> optuna.Study:
+        study = optuna.create_study(
+            storage=self._storage,
+            study_name=f"{self._search.name}-{arm}",
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.NopPruner(),
+        )
+        study.set_metric_names([self._search.metric])
+        return study
+
+    def _show_arm(self, arm: str, trials: Sequence[SearchTrial]) -> None:
+        study = self._study(arm)
         shown = study.get_trials(deepcopy=False)
+        ended = [known for known in shown if known.state.is_finished()]
+        if any(known.state != _STATES[trials[known.number].state] for known in ended if known.number < len(trials)):
+            optuna.delete_study(study_name=study.study_name, storage=self._storage)  # one that failed is tried again
+            study, shown = self._study(arm), []
         for trial in trials:
             if trial.number >= len(shown):
                 study.add_trial(frozen_trial(trial, self._space))  # one transaction: whole or not there

@@ -48,6 +48,7 @@ class SearchSearcher(Searcher):
         self._store = Store.open(settings.storage)
         self._forks = {arm.name: search.fork_points(arm.name) for arm in search.arms}
         self._running: dict[str, str] = {}
+        self._reopen()
         self._advance()
 
     @property
@@ -116,6 +117,15 @@ class SearchSearcher(Searcher):
                 pass
             self._next += ready
         self._next.sort(key=lambda item: -item[1].remaining)
+
+    def _reopen(self) -> None:
+        """Try failed trials again, unless later suggestions followed from them; a result that is kept stands."""
+        for arm in self._search.arms:
+            trials = self.record.of_arm(arm.name)
+            newest = max((trial.generation for trial in trials), default=0)
+            for trial in trials:
+                if trial.state == SearchState.FAILED and trial.generation == newest:
+                    self.record = self.record.with_trial(_as_suggested(trial))
 
     def _stand(self, arm: str) -> list[tuple[SearchTrial, Segment]]:
         """What the arm's open trials need next."""

@@ -143,6 +143,18 @@ def test_the_same_search_again_trains_nothing(finished: Finished, monkeypatch: p
     assert engine.trained == []
 
 
+def test_failed_trials_are_tried_again_and_optuna_sees_what_became_of_them(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, search = tmp_path / "s", tiny_search(trials=2)
+    broken = run_in_process(search, storage, monkeypatch, InProcess(is_broken=True))
+    assert [trial.state for trial in broken.trials] == [SearchState.FAILED] * 2
+    assert [trial.state.name for trial in shown_trials(storage)] == ["FAIL"] * 2
+    assert broken.best == {}
+    assert run_in_process(search, storage, monkeypatch).trials == finished[1].trials[:2]
+    assert [trial.state.name for trial in shown_trials(storage)] == ["COMPLETE"] * 2
+
+
 def test_another_search_of_the_same_name_is_refused_with_what_differs(finished: Finished) -> None:
     with pytest.raises(SpecError) as refused:
         run_search(tiny_search(seed=1, keep=0.3), settings(finished[0]))

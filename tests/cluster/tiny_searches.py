@@ -50,10 +50,12 @@ class InProcess:
         slots: nodes that are handed out before one of them is trained.
         seed: draws which of them that is.
         die_after: reports of training after which everything stops dead.
+        is_broken: whether Tune gives up every node.
     """
 
-    def __init__(self, slots: int = 1, seed: int = 0, die_after: int | None = None) -> None:
+    def __init__(self, slots: int = 1, seed: int = 0, die_after: int | None = None, is_broken: bool = False) -> None:
         self._slots, self._draw, self._left = slots, random.Random(seed), die_after
+        self._is_broken = is_broken
         self.trained: list[tuple[str, int, int]] = []
         """(segment, start, end) of each node, in order."""
 
@@ -80,8 +82,9 @@ class InProcess:
             chosen = self._draw.choice(sorted(running))
             segment = Segment.from_dict(running.pop(chosen)["node"])
             self.trained.append((segment.segment_id, segment.start, segment.end))
-            run_segment(segment, given, self)
-            searcher.on_trial_complete(chosen)
+            if not self._is_broken:
+                run_segment(segment, given, self)
+            searcher.on_trial_complete(chosen, error=self._is_broken)
 
 
 def run_in_process(
