@@ -74,7 +74,9 @@ def _weights(
 ) -> wandb.Artifact:
     import torch
 
-    checkpoint = store.segment(run.last_segment).load(run.end)
+    trained = (run.segment_id, *(ref.segment_id for ref in reversed(run.earlier)))  # an evaluation has no checkpoint
+    segments = [store.segment(segment_id) for segment_id in trained if segment_id]
+    checkpoint = next((s for s in segments if s.has_checkpoint(run.end)), segments[0]).load(run.end)
     content = torch.load(checkpoint / STATE_FILE, map_location="cpu", weights_only=True, mmap=True)
     path = folder / WEIGHTS_FILE
     torch.save({"model": content["model"], "trial_id": run.run_id, "iteration": run.end}, path)

@@ -130,14 +130,15 @@ def _table(store: Store, row: EvalRow, started: wandb.Run) -> dict[str, wandb.Ta
     boxes = scored["box"]
     names = kept[1]["categories"] if kept is not None else [str(number) for number in boxes.category_ids.tolist()]
     instances = np.bincount(boxes.object_category[~boxes.object_ignored[0]], minlength=len(names)).tolist()
-    columns, values = ["category"], [list(names)]
+    columns: list[str] = ["category"]
+    values: list[list[Any]] = [list(names)]
     for kind, matches in scored.items():
         for name, per_category in category_aps(matches).items():
             columns.append(f"{kind}_{name}")
             values.append(per_category)
-    data = [list(line) for line in zip(*values, instances, strict=True)]
+    data: Any = [list(line) for line in zip(*values, instances, strict=True)]
     table = wandb.Table(columns=[*columns, "instances"], data=data)
-    table.bind_to_run(started, TABLE_KEY, row.iteration)
+    table.bind_to_run(started, TABLE_KEY, row.iteration)  # type: ignore[no-untyped-call]
     return {TABLE_KEY: table}
 
 

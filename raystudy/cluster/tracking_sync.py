@@ -5,21 +5,13 @@ sent twice, however many processes have worked on a run and whatever they left o
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import wandb
 from wandb.apis.public.runs import RunNotFoundError
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from raystudy.cluster.ledger import read_trial
-from raystudy.cluster.tracked_runs import (
-    TrackedRun,
-    has_trunk_run,
-    pretraining_run,
-    trial_run,
-    trunk_run,
-    with_provenance,
-)
+from raystudy.cluster.tracked_runs import TrackedRun, tracked_runs, with_provenance
 from raystudy.cluster.tracking import TrackingSettings
 from raystudy.cluster.tracking_generations import begin_generation, forget_replaced, replaced_generations, wandb_id
 from raystudy.cluster.tracking_wandb import upload
@@ -118,7 +110,6 @@ def all_runs(store: Store, study: str) -> Iterator[TrackedRun]:
     """Every run that the study has or will have."""
     content = store.read_study(study)
     plan = stored_plan(content)
-    job_type: Literal["trial", "search"] = "search" if content.get("search") else "trial"
-    yield from (pretraining_run(content, weights_id, recipe) for weights_id, recipe in plan.pretrainings.items())
-    yield from (trunk_run(content, segment, plan) for segment in plan.segments if has_trunk_run(segment, plan))
-    yield from (trial_run(content, trial_id, plan, job_type) for trial_id in plan.trials)
+    fed = tracked_runs(content, plan)
+    for node in (*plan.pretrainings, *(segment.segment_id for segment in plan.segments)):
+        yield from fed[node]

@@ -72,7 +72,7 @@ def test_a_killed_study_with_forks_leaves_the_rows_of_its_storage_each_once(tmp_
             served = server.runs[run_id]
             assert [point["_step"] for point in served.history] == [point["iteration"] for point in served.history]
             assert numbers(served) == list(points(rows, run)), run_id
-            assert len(rows) > len(served.history) > 5, "training rows, and evaluations in the calls of theirs"
+            assert len(rows) > len(served.history) > 2, "training rows, and evaluations in the calls of theirs"
             assert served.summary["state"] == "complete"
             if run.is_trial:
                 iterations = {iteration for iteration, key in shown(served) if key in PICTURE_KEYS}
