@@ -2,6 +2,7 @@
 
 trial.json      {"version": 1, "format": "raystudy" or "torchvision", "weights": "weights.pt", "sha256": of that file,
                  "trial_id", "spec": the TrialSpec with all of its fields, "categories": names, label 1 first,
+                     "skeleton": pairs of keypoints, from 0, that a line joins,
                  "iteration", "metrics": of the final evaluation, percent, "exposure": what the network has seen,
                  "provenance": {"raystudy", "commit", "segments": what trained them, "weights": of the pre-training},
                  "torchvision": how to build the model there (format torchvision only)}
@@ -36,6 +37,11 @@ class ExportedTrial:
     def categories(self) -> list[str]:
         """Their names, label 1 first."""
         return list(self.card["categories"])
+
+    @property
+    def skeleton(self) -> list[tuple[int, int]]:
+        """Pairs of keypoints that a line joins in drawings."""
+        return [(int(one), int(other)) for one, other in self.card["skeleton"]]
 
     @property
     def weights(self) -> Path:

@@ -128,6 +128,12 @@ class CocoDataset:
         return int(self._annotations.keypoints.shape[1])
 
     @property
+    def skeleton(self) -> list[tuple[int, int]]:
+        """Pairs of keypoints that a line joins in drawings, as the annotations say; empty when they do not."""
+        pairs: list[list[int]] = max((category["skeleton"] for category in self._categories), key=len, default=[])
+        return [(one - 1, other - 1) for one, other in pairs]  # COCO counts keypoints from 1
+
+    @property
     def keypoint_mirror(self) -> tuple[int, ...]:
         """Which keypoint each becomes in a mirror: left and right change places."""
         return self._keypoint_mirror

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raystudy.data.annotations import AnnotationIndex, build_index
 from raystudy.data.array_file import map_arrays, write_arrays
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Raised when an index of the same annotations comes out otherwise, so that kept ones are made again."""
 
 
@@ -54,10 +54,7 @@ class SplitIndex:
     @classmethod
     def build(cls, content: dict[str, Any]) -> "SplitIndex":
         """The index of a checked COCO json."""
-        categories: list[dict[str, Any]] = [
-            {"id": int(c["id"]), "name": str(c["name"]), "keypoints": [str(name) for name in c.get("keypoints") or ()]}
-            for c in sorted(content["categories"], key=lambda category: int(category["id"]))
-        ]
+        categories = [_category(c) for c in sorted(content["categories"], key=lambda category: int(category["id"]))]
         labels = {category["id"]: label for label, category in enumerate(categories, 1)}
         repairs: Counter[str] = Counter(content.get("repairs", {}))
         annotations = build_index(content, labels, repairs)
@@ -106,3 +103,13 @@ _IMAGE_ARRAYS = ("image_ids", "heights", "widths", "names", "name_offsets")
 
 def _rebuild(*values: Any) -> SplitIndex:
     return SplitIndex(*values)
+
+
+def _category(given: dict[str, Any]) -> dict[str, Any]:
+    """What is used of a category. A skeleton is for drawings only: one that does not fit its keypoints is left out."""
+    names = [str(name) for name in given.get("keypoints") or ()]
+    skeleton = given.get("skeleton")
+    pairs = skeleton if isinstance(skeleton, list) else []
+    known = range(1, len(names) + 1)
+    fits = all(isinstance(pair, list) and len(pair) == 2 and all(point in known for point in pair) for pair in pairs)
+    return {"id": int(given["id"]), "name": str(given["name"]), "keypoints": names, "skeleton": pairs if fits else []}

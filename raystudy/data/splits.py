@@ -51,6 +51,15 @@ def category_names(data: DataSpec) -> list[str]:
     return [SHAPES[label - 1] for label in drawn_shapes(data).kinds or range(1, len(SHAPES) + 1)]
 
 
+def keypoint_skeleton(data: DataSpec) -> list[tuple[int, int]]:
+    """Pairs of keypoints, from 0, that a line joins in drawings; renders no shapes, which have none.
+
+    Raises:
+        DataError: the annotations cannot be used.
+    """
+    return [] if data.format == "shapes" or not data.num_keypoints else open_split(data, "val").skeleton
+
+
 def drawn_shapes(data: DataSpec) -> ShapesSpec:
     """What the generator draws for ``data``: no more instances in a scene and no other categories than it asks for.
 

@@ -51,12 +51,15 @@ def colour_of(label: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def draw_instances(picture: NDArray[np.uint8], instances: Sequence[Drawn]) -> Image.Image:
+def draw_instances(
+    picture: NDArray[np.uint8], instances: Sequence[Drawn], skeleton: Sequence[tuple[int, int]] = ()
+) -> Image.Image:
     """The picture with its instances, the last ones on top.
 
     Args:
         picture: uint8 [H, W, 3]; see ``drawing_size``.
         instances: the most certain last, so that nothing covers them.
+        skeleton: pairs of keypoints that a line joins where both are shown.
     """
     pixels = picture.astype(np.float32)
     for one in instances:
@@ -68,7 +71,7 @@ def draw_instances(picture: NDArray[np.uint8], instances: Sequence[Drawn]) -> Im
     for one in instances:
         pen.rectangle(_inside(one.box, drawn.size), outline=colour_of(one.label), width=unit)
         if one.keypoints is not None:
-            _mark(pen, one.keypoints, colour_of(one.label), 2 * unit)
+            _mark(pen, one.keypoints, skeleton, colour_of(one.label), 2 * unit)
     taken: list[tuple[float, float, float, float]] = []
     for one in reversed(instances):  # the most certain choose their place first
         taken.append(_write(pen, one, drawn.size, taken))
@@ -100,11 +103,21 @@ def _lay(pixels: NDArray[np.float32], mask: NDArray[np.bool_], colour: Colour) -
     pixels[mask & ~inner] = paint
 
 
-def _mark(pen: ImageDraw.ImageDraw, points: NDArray[np.float64], colour: Colour, radius: float) -> None:
-    for point in points:
-        if len(point) < 3 or point[2] > 0:
-            x, y = float(point[0]), float(point[1])
-            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill="white", outline=colour, width=2)
+def _mark(
+    pen: ImageDraw.ImageDraw,
+    points: NDArray[np.float64],
+    skeleton: Sequence[tuple[int, int]],
+    colour: Colour,
+    radius: int,
+) -> None:
+    shown = [len(point) < 3 or point[2] > 0 for point in points]
+    places = [(float(point[0]), float(point[1])) for point in points]
+    for one, other in skeleton:
+        if shown[one] and shown[other]:
+            pen.line([places[one], places[other]], fill="white", width=radius + 2)
+            pen.line([places[one], places[other]], fill=colour, width=radius)
+    for x, y in (place for place, is_shown in zip(places, shown, strict=True) if is_shown):
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill="white", outline=colour, width=2)
 
 
 def _write(

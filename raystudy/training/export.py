@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from raystudy import atomic
-from raystudy.data.splits import category_names
+from raystudy.data.splits import category_names, keypoint_skeleton
 from raystudy.errors import StorageError, WeightsError
 from raystudy.exported import CARD_FILE, EXPORT_VERSION, WEIGHTS_FILE, ExportedTrial, checksum
 from raystudy.finished import FinishedTrial
@@ -81,6 +81,7 @@ def _card(trial: FinishedTrial, form: str, commit: str) -> dict[str, Any]:
         "trial_id": trial.trial_id,
         "spec": trial.record.spec,
         "categories": category_names(trial.spec.data),
+        "skeleton": keypoint_skeleton(trial.spec.data),
         "iteration": trial.record.iteration,
         "metrics": trial.record.metrics,
         "exposure": {} if row is None else {name: getattr(row, name) for name in EXPOSURE},

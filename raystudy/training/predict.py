@@ -16,7 +16,7 @@ from raystudy.data.batch import collate
 from raystudy.data.coco import CocoDataset
 from raystudy.data.instances import Instances
 from raystudy.data.pictures import picture_size, read_picture, unreadable
-from raystudy.data.splits import category_names, open_split
+from raystudy.data.splits import category_names, keypoint_skeleton, open_split
 from raystudy.data.transforms import test_sample, whole_sample
 from raystudy.errors import DataError
 from raystudy.evaluation.coco import Result, to_result
@@ -55,15 +55,24 @@ def open_predictor(
     place = checked_device(device)
     torch.set_num_threads(threads)
     if isinstance(source, ExportedTrial):
-        return Predictor(load_exported(source, place), source.spec, source.categories, least_score)
+        model = load_exported(source, place)
+        return Predictor(model, source.spec, source.categories, least_score, source.skeleton)
     model = load_detector(source.spec, source.checkpoint(), place)
-    return Predictor(model, source.spec, category_names(source.spec.data), least_score)
+    data = source.spec.data
+    return Predictor(model, source.spec, category_names(data), least_score, keypoint_skeleton(data))
 
 
 class Predictor:
     """Finds and draws what is in pictures, as the trial's evaluation looks at them."""
 
-    def __init__(self, model: Detector, spec: TrialSpec, categories: Sequence[str], least_score: float) -> None:
+    def __init__(
+        self,
+        model: Detector,
+        spec: TrialSpec,
+        categories: Sequence[str],
+        least_score: float,
+        skeleton: Sequence[tuple[int, int]] = (),
+    ) -> None:
         """Predict with a detector in evaluation mode.
 
         Args:
@@ -71,11 +80,13 @@ class Predictor:
             spec: its input and evaluation decide how pictures are looked at.
             categories: their names, label 1 first.
             least_score: of a detection that is drawn.
+            skeleton: pairs of keypoints that a line joins.
         """
         threshold, flip = min(spec.evaluation.score_threshold, least_score), spec.evaluation.flip
         flip = flip and not model.has_keypoints  # a picture alone does not say which keypoints change sides
         model.evaluation = dataclasses.replace(spec.evaluation, score_threshold=threshold, flip=flip)
         self._model, self._spec, self._categories, self._least_score = model, spec, categories, least_score
+        self._skeleton = skeleton
         wanted: tuple[tuple[Kind, bool], ...] = (("mask", model.has_masks), ("keypoint", model.has_keypoints))
         self._kinds: list[Kind] = ["box", *(kind for kind, is_there in wanted if is_there)]
 
@@ -90,7 +101,7 @@ class Predictor:
     def picture(self, picture: NDArray[np.uint8]) -> Prediction:
         """A picture, uint8 [H, W, 3] RGB."""
         instances, labels = self._found(picture)
-        return Prediction(draw_instances(_enlarged(picture), instances), self._counts(labels))
+        return Prediction(draw_instances(_enlarged(picture), instances, self._skeleton), self._counts(labels))
 
     def validation(self, count: int) -> Iterator[tuple[str, Prediction]]:
         """Pictures of the validation set, by name: what is annotated, and beside it what is found.
@@ -106,7 +117,7 @@ class Predictor:
 
     def _beside_truth(self, dataset: CocoDataset, index: int) -> Prediction:
         picture = dataset.image(index)
-        truth = draw_instances(_enlarged(picture), _annotated(dataset, index, dataset.categories))
+        truth = draw_instances(_enlarged(picture), _annotated(dataset, index, dataset.categories), self._skeleton)
         found = self.picture(picture)
         captions = (f"annotated: {dataset.num_instances(index)}", f"found: {sum(found.counts.values())}")
         return Prediction(side_by_side([truth, found.drawn], captions), found.counts)

@@ -201,3 +201,19 @@ def test_nuclei_load() -> None:
     dataset = CocoDataset.load(root / "images", root / "instances_train.json")
     assert (len(dataset), dataset.instance_counts.sum(), dataset.instance_counts.max()) == (160, 4951, 151)
     assert dataset.repairs == {}
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "joined"),
+    [([[1, 2], [2, 3]], [(0, 1), (1, 2)]), ([[1, 9]], []), ("1-2", []), ([[1], 2], []), ([[[1], 2]], [])],
+)
+def test_a_skeleton_joins_keypoints_that_are_there(
+    tmp_path: Path, skeleton: Any, joined: list[tuple[int, int]]
+) -> None:
+    content = coco_content()
+    for category in content["categories"]:
+        category |= {"keypoints": ["head", "left_hand", "right_hand"], "skeleton": skeleton}
+    for one in content["annotations"]:
+        one |= {"keypoints": [1, 1, 2] * 3, "num_keypoints": 3}
+    path = write_coco(tmp_path, content)
+    assert CocoDataset.load(tmp_path / "images", path).skeleton == joined

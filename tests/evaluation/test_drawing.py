@@ -66,6 +66,14 @@ def test_only_keypoints_that_are_to_be_shown_are_marked() -> None:
     assert tuple(drawn[200, 300]) == (100, 100, 100)
 
 
+def test_lines_join_keypoints_that_are_both_shown() -> None:
+    points = np.array([[150.0, 200.0, 1.0], [250.0, 200.0, 1.0], [350.0, 200.0, 0.0]])
+    one = Drawn(1, "p", (100, 100, 400, 300), None, points)
+    drawn = np.asarray(draw_instances(GREY, [one], skeleton=[(0, 1), (1, 2)]))
+    assert tuple(drawn[200, 200]) == colour_of(1)
+    assert tuple(drawn[200, 300]) == (100, 100, 100)
+
+
 def test_small_pictures_are_enlarged_and_large_ones_are_not() -> None:
     assert drawing_size(128, 64) == (LEAST_LONG_SIDE, LEAST_LONG_SIDE // 2)
     assert drawing_size(1500, 1000) == (1500, 1000)
