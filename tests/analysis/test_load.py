@@ -4,6 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from analysis.convergence import settings
 from analysis.load import load_study
 from raystudy.errors import RowsError, StorageError
 from raystudy.records import TrialState
@@ -133,3 +134,36 @@ def test_an_augmented_evaluation_takes_the_place_of_the_trials_last_one(tmp_path
     assert len(after.train) == len(before.train)
     assert study_cost(after).iterations == study_cost(before).iterations
     assert study_cost(after).device_hours == pytest.approx(study_cost(before).device_hours + 36 * spec.workers / 3600)
+
+
+def test_an_unfinished_study_is_read_from_its_segments(tmp_path: Path) -> None:
+    """Records of trials are written when a run ends; until then the study's paths and the segments tell."""
+    done, half = trial("random", 1), trial("pretrained", 2)
+    name = write_study(tmp_path, [done, Made(half, TrialState.RUNNING, until=150)], catch_up)
+    place = tmp_path / "studies" / f"{name}.json"
+    content, paths = json.loads(place.read_text()), {}
+    for record in (tmp_path / "trials").glob("*.json"):
+        kept = json.loads(record.read_text())
+        paths[kept["trial_id"]] = kept["segments"]
+        record.unlink()
+    place.write_text(json.dumps({**content, "paths": paths}))
+    study = load_study(str(tmp_path), name)
+    assert study.trials.loc[done.trial_id, "state"] == "complete"
+    assert study.trials.loc[half.trial_id, "state"] == "running"
+    assert study.trials.loc[half.trial_id, "iteration"] == 150
+    assert len(study.val[study.val["trial_id"] == half.trial_id]) == 15
+
+
+def test_settings_go_from_most_to_least_data(tmp_path: Path) -> None:
+    specs = [trial("random", 1, num_images=n) for n in (45, 1350, 450)]
+    study = load_study(str(tmp_path), write_study(tmp_path, specs, catch_up))
+    assert [setting[2] for setting in settings(study)] == ["1,350 images", "450 images", "45 images"]
+
+
+def test_addresses_of_tracking_are_links(tmp_path: Path) -> None:
+    name = write_study(tmp_path, [trial("random", 1)], catch_up)
+    folder = tmp_path / "reports" / name
+    folder.mkdir(parents=True)
+    kept = {"workspace": "https://wandb.example/w", "report": "javascript:alert(1)"}
+    folder.joinpath("wandb-me-mine.json").write_text(json.dumps(kept))
+    assert load_study(str(tmp_path), name).links == {"W&B workspace": "https://wandb.example/w"}

@@ -9,6 +9,7 @@ from analysis.evidence import SettingEvidence, evidence
 from analysis.load import StudyTable, load_study
 from analysis.metrics import category_deltas, iou_deltas, metric_deltas
 from analysis.report import write_report
+from analysis.statistics import NUM_DRAWS
 from raystudy.errors import StorageError
 from raystudy.spec.trial import TrialSpec
 from tests.analysis.synthetic import catch_up
@@ -64,6 +65,15 @@ def test_a_metric_without_matches_has_no_interval_beside_those_with(study: Study
     lines = {name: gap for name, _, _, gap in metric_deltas(study, found)}
     assert lines["box AP"].is_known
     assert lines["box AP"].low == found.deltas[180].low
+
+
+def test_sizes_of_objects_have_intervals_of_their_own(found: SettingEvidence) -> None:
+    """The draws of one size's AP scatter around what COCOeval's rule gives for the pictures as they are."""
+    for (trial_id, kind, area), drawn in found.area_draws.items():
+        assert drawn.shape == (NUM_DRAWS,), (trial_id, kind, area)
+        assert np.std(drawn) > 0
+    assert {area for _, kind, area in found.area_draws if kind == "box"} <= {"small", "medium", "large"}
+    assert len(found.area_draws) > 0
 
 
 def test_matches_of_something_else_are_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.crossover import break_even, crossovers, delta, delta_of_bests
+from analysis.crossover import break_even, break_even_size, crossovers, delta, delta_of_bests
 from analysis.statistics import NUM_DRAWS, Cell, Interval, make_draws
 
 PAPER_R50 = {
@@ -104,3 +104,35 @@ def test_break_even_with_intervals_needs_them_to_leave_zero() -> None:
     assert (break_even(gaps).below, break_even(gaps).above) == (10.0, 100.0)
     assert break_even({10.0: Interval(0, -1, 1)}).below is None
     assert break_even({10.0: Interval(-3, -4, -2)}).above is None
+
+
+def test_the_size_of_break_down_is_read_between_sizes_on_a_logarithmic_scale() -> None:
+    found = break_even_size({100.0: (-3.0, np.full(9, -3.0)), 10_000.0: (1.0, np.full(9, 1.0))})
+    assert found.value == pytest.approx(1000.0)
+    assert not found.is_known
+
+
+def test_the_interval_of_the_size_covers_the_truth() -> None:
+    """The gap rises by 2 AP a decade and is -1 at 1,000 images; each size is measured with noise of 0.5 AP."""
+    rng, covered, studies = np.random.default_rng(0), 0, 400
+    for _ in range(studies):
+        cells = {}
+        for size in (10.0, 100.0, 1000.0, 10_000.0, 100_000.0):
+            value = -1 + 2 * np.log10(size / 1000) + rng.normal(0, 0.5)
+            cells[size] = (value, value + rng.normal(0, 0.5, 400))
+        found = break_even_size(cells)
+        covered += found.low <= 1000.0 <= found.high
+    assert 0.92 <= covered / studies <= 0.98
+
+
+def test_a_size_beyond_those_tried_is_no_number() -> None:
+    behind = {10.0: (-9.0, np.full(9, -9.0)), 100.0: (-5.0, np.full(9, -5.0))}
+    assert break_even_size(behind).value == np.inf
+    ahead = {10.0: (1.0, np.full(9, 1.0)), 100.0: (2.0, np.full(9, 2.0))}
+    assert break_even_size(ahead).value == 0.0
+
+
+def test_the_papers_size_of_break_down_lies_between_3500_and_10000() -> None:
+    paper = {1000.0: 3.5 - 9.9, 3500.0: 9.3 - 16.0, 10_000.0: 25.9 - 26.0, 35_000.0: 0.0}
+    found = break_even_size({size: (gap, np.full(5, gap)) for size, gap in paper.items()})
+    assert 3500 < found.value < 10_000
