@@ -10,8 +10,8 @@ from analysis.files import StorageReader
 from analysis.tables import Table, number
 from raystudy.search_records import SearchRecord, SearchState, SearchTrial
 
-FEW = 20
-"""Complete trials below which a table of importance says that it rests on few."""
+FEW = 50
+"""Complete trials below which a table of importance says that it rests on few: the best tenth is fewer than 5 then."""
 
 
 def load_search(storage: str, name: str) -> SearchRecord | None:

@@ -23,9 +23,13 @@ from analysis.search import (
 from analysis.tables import number
 from raystudy.errors import StorageError
 from raystudy.search_records import SearchRecord
+from raystudy.spec.identity import from_dict
+from raystudy.spec.parameter import Parameter
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 420, 230, 44, 34
 """Of one slice, in the units of its SVG."""
+
+MOST_TICKS = 7
 
 _DOT = "display:inline-block;width:.65em;height:.65em;border-radius:50%;margin-left:.6em"
 
@@ -139,6 +143,8 @@ def _x_axis(parameter: Mapping[str, Any]) -> tuple[Any, list[Any]]:
     low, high = scale(parameter["low"]), scale(parameter["high"])
     middle = math.exp((low + high) / 2) if is_logarithmic(parameter) else (low + high) / 2
     ticks = [parameter["low"], round(middle) if parameter["whole"] else middle, parameter["high"]]
+    grid = from_dict(Parameter, parameter).finite_values()
+    ticks = list(grid) if 1 < len(grid) <= MOST_TICKS else ticks
     return (lambda value: round(LEFT + 20 + inner * (scale(value) - low) / (high - low), 1)), ticks
 
 

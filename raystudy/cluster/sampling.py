@@ -19,7 +19,10 @@ from raystudy.spec.parameter import Parameter
 from raystudy.spec.search import SearchSpec
 
 IMPORTANCE_METHOD = "PED-ANOVA"
-"""Watanabe, Bansal, Hutter 2023: how far the best trials' values are from all trials' values, by parameter."""
+"""Watanabe, Bansal, Hutter 2023: how far the best trials' values are from any values of the space, by parameter."""
+
+TOP_TRIALS = 5
+"""Trials that count as the best for it, which Optuna recommends at least; never more than half of them."""
 
 REDRAWS = 50
 """Times that a suggestion equal to an earlier trial is drawn again; the second half of them at random."""
@@ -69,9 +72,9 @@ def importances(search: SearchSpec, arm: str, trials: Sequence[SearchTrial]) -> 
         return {}
     study = optuna.create_study(direction="maximize")
     study.add_trials([frozen_trial(trial, space) for trial in complete])
-    found = optuna.importance.get_param_importances(
-        study, evaluator=optuna.importance.PedAnovaImportanceEvaluator(), params=list(space)
-    )
+    top = min(0.5, max(0.1, TOP_TRIALS / len(complete)))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=top, evaluate_on_local=False)
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(space))
     return {name: float(share) for name, share in found.items()}
 
 
