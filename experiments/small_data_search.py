@@ -24,9 +24,9 @@ def search(preset: Preset) -> SearchSpec:
     return SearchSpec(
         name="small_data_search",
         question="What do random init and pre-training reach on little data, each with a search of its own?",
-        base=small_data(preset),
+        base=small_data(preset, 1_000),
         arms=tuple(Arm(name=init, overrides={"init.kind": init}) for init in ("random", "pretrained")),
-        parameters=search_parameters(preset),
+        parameters=search_parameters(preset, 1_000),
         trials=trials,
         generation=generation,
         startup=generation,

@@ -1,9 +1,10 @@
 """A search on little data at each preset's scale: its base trial, and the ranges that it looks in.
 
 The paper says that hyper-parameters were searched for its small sets, and prints what was found for 35k images only.
-The ranges hold that, the defaults, and the schedules of 1k images as Figure 8 shows them.
+The ranges hold that, the defaults, and the schedules of 1k and 35k images as Figures 7 and 8 show them.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 from raystudy.spec.less_data import DROP_FACTOR, SCALES, SHOWN_AT
@@ -43,27 +44,49 @@ class Scale:
     log_interval: int
 
 
+_SMOKE = Scale(data={"data.fraction": 0.25}, totals=(24, 36), steps=2, before_end=12, eval_interval=12, log_interval=12)
+
 SCALE_OF = {
-    "smoke": Scale(
-        data={"data.fraction": 0.25}, totals=(24, 36), steps=2, before_end=12, eval_interval=12, log_interval=12
-    ),
-    "demo": Scale(
-        data={"data.fraction": 0.03}, totals=(270, 810), steps=4, before_end=90, eval_interval=180, log_interval=45
-    ),
-    "paper": Scale(
-        data={"data.num_images": 1_000},
-        totals=(15_000, 40_000),
-        steps=6,
-        before_end=10_000,
-        eval_interval=5_000,
-        log_interval=500,
-    ),
+    1_000: {
+        "smoke": _SMOKE,
+        "demo": Scale(
+            data={"data.fraction": 0.03}, totals=(270, 810), steps=4, before_end=90, eval_interval=180, log_interval=45
+        ),
+        "paper": Scale(
+            data={"data.num_images": 1_000},
+            totals=(15_000, 40_000),
+            steps=6,
+            before_end=10_000,
+            eval_interval=5_000,
+            log_interval=500,
+        ),
+    },
+    35_000: {
+        "smoke": dataclasses.replace(_SMOKE, data={"data.fraction": 0.5}),
+        "demo": Scale(
+            data={"data.fraction": 0.3}, totals=(405, 1215), steps=3, before_end=135, eval_interval=135, log_interval=45
+        ),
+        "paper": Scale(
+            data={"data.num_images": 35_000},
+            totals=(180_000, 540_000),
+            steps=5,
+            before_end=60_000,
+            eval_interval=5_000,
+            log_interval=500,
+        ),
+    },
 }
+"""Images of the paper's -> preset -> how long trials are. 1k: 15k and 35k in Figure 8; 35k: 2x to 6x in Figure 7."""
 
 
-def small_data(preset: Preset) -> TrialSpec:
-    """The trial at the shortest length and the preset's own hyper-parameters."""
-    scale, warmup = SCALE_OF[preset.name], preset.base.schedule
+def small_data(preset: Preset, images: int) -> TrialSpec:
+    """The trial at the shortest length and the preset's own hyper-parameters.
+
+    Args:
+        preset: gives the scale.
+        images: 1,000 or 35,000 of the paper's.
+    """
+    scale, warmup = SCALE_OF[images][preset.name], preset.base.schedule
     schedule = ScheduleSpec(
         total=scale.totals[0],
         drops=(Drop(before_end=scale.before_end),),
@@ -74,9 +97,9 @@ def small_data(preset: Preset) -> TrialSpec:
     return replaced(preset.base, schedule=schedule, **scale.data, **intervals)
 
 
-def search_parameters(preset: Preset) -> tuple[Parameter, ...]:
-    """Base rate, weight decay, the factor of the drop, length and scales of the input."""
-    scale, side = SCALE_OF[preset.name], preset.base.input.test_short_side
+def search_parameters(preset: Preset, images: int) -> tuple[Parameter, ...]:
+    """Base rate, weight decay, the factor of the drop, length and scales of the input; arguments as above."""
+    scale, side = SCALE_OF[images][preset.name], preset.base.input.test_short_side
     rate, (shortest, longest) = preset.base.optimizer.base_lr, scale.totals
     sides = tuple(round(shown * side / SHOWN_AT) for shown in SCALES)
     return (

@@ -7,15 +7,20 @@ import pytest
 
 from raystudy.cli import main
 from raystudy.commands.search import add_search_flags, build_search, load_search_script
-from raystudy.spec.search import SearchSpec
+from raystudy.spec.less_data import size_axis
+from raystudy.spec.presets import load_preset
+from raystudy.spec.search import SearchSpec, Value
+from raystudy.spec.study import StudySpec
 
-SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "small_data_search.py"
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+SCRIPT = EXPERIMENTS / "small_data_search.py"
+SCRIPT_35K = EXPERIMENTS / "less_data_35k_search.py"
 
 
-def preset_search(preset: str) -> SearchSpec:
+def preset_search(preset: str, script: Path = SCRIPT) -> SearchSpec:
     parser = argparse.ArgumentParser()
     add_search_flags(parser)
-    return build_search(load_search_script(SCRIPT), parser.parse_args(["--preset", preset]))
+    return build_search(load_search_script(script), parser.parse_args(["--preset", preset]))
 
 
 def test_the_plan_names_every_parameter_and_the_budgets_and_starts_nothing(
@@ -73,9 +78,27 @@ def test_the_papers_search_holds_what_it_prints_and_shows_for_small_data() -> No
     assert longest.global_batch == 16
 
 
-def test_both_arms_of_every_preset_have_equal_budgets() -> None:
+def test_what_the_paper_found_for_35k_images_is_in_the_space_of_that_search() -> None:
+    search = preset_search("paper", SCRIPT_35K)
+    values: dict[str, Value] = {
+        "base_lr": 0.04,
+        "weight_decay": 1e-4,
+        "drop_factor": 0.02,
+        "iterations": 540_000,
+        "scales": "512 to 800",
+    }
+    for parameter in search.parameters:
+        assert parameter.on_grid(values[parameter.name]) == values[parameter.name] or parameter.choices
+    preset = load_preset("paper")
+    study = StudySpec(name="paper's", base=preset.base, axes=(size_axis(preset, 35_000),))
+    longest = max(study.trials(), key=lambda trial: trial.schedule.total)
+    assert search.trial("random", values).trial_id.split("-")[-1] == longest.trial_id.split("-")[-1]
+
+
+@pytest.mark.parametrize("script", [SCRIPT, SCRIPT_35K], ids=lambda path: path.stem)
+def test_both_arms_of_every_preset_have_equal_budgets(script: Path) -> None:
     for preset in ("smoke", "demo", "paper"):
-        search = preset_search(preset)
+        search = preset_search(preset, script)
         assert [arm.name for arm in search.arms] == ["random", "pretrained"]
         assert len({search.budget(arm.name) for arm in search.arms}) == 1
         assert search.problems() == []

@@ -1,0 +1,38 @@
+"""Figure 7, middle: hyper-parameters searched again for 35k images, for each init by a search of its own.
+
+He et al. 2019, Mask R-CNN with R50-FPN and GN on 35k COCO images, box AP: 36.3 from pre-training, for which they were
+searched (rate 0.04, scales from 512 to 800, a drop to 0.02 of the rate), and 36.3 from random init with the same ones.
+`less_data_35k.py` trains with what they found; here it is looked for.
+
+    python experiments/less_data_35k_search.py --preset demo
+"""
+
+from raystudy.cli import search_experiment
+from raystudy.spec.presets import Preset
+from raystudy.spec.search import Arm, SearchSpec
+from raystudy.spec.small_data import search_parameters, small_data
+
+
+def search(preset: Preset) -> SearchSpec:
+    """Rate, decay, drop, length and scales for each init, on 35k images (demo: 450 of the shapes)."""
+    trials, generation, rungs = {
+        "smoke": (2, 1, (12,)),
+        "demo": (8, 4, (270,)),
+        "paper": (24, 8, (30_000, 60_000, 120_000)),
+    }[preset.name]
+    return SearchSpec(
+        name="less_data_35k_search",
+        question="What do random init and pre-training reach on 35k images, each with a search of its own?",
+        base=small_data(preset, 35_000),
+        arms=tuple(Arm(name=init, overrides={"init.kind": init}) for init in ("random", "pretrained")),
+        parameters=search_parameters(preset, 35_000),
+        trials=trials,
+        generation=generation,
+        startup=generation,
+        rungs=rungs,
+        min_values=min(4, generation),
+    )
+
+
+if __name__ == "__main__":
+    search_experiment(search)
