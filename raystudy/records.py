@@ -193,12 +193,7 @@ class SegmentRef:
 
 
 def path_rows(path: Sequence[SegmentRef], rows_of: Callable[[str], list[Row]]) -> list[Row]:
-    """The rows of segments that follow one another, each iteration's once.
-
-    Args:
-        path: a trial's segments, or the first of them.
-        rows_of: the rows of a segment by its id.
-    """
+    """The rows of ``path``, a trial's first segments or all, each once; ``rows_of`` gives a segment's by its id."""
     found: list[Row] = []
     for ref in path:
         own = rows_of(ref.segment_id)

@@ -8,6 +8,7 @@ import torch
 
 from raystudy.cluster.ledger import last_metrics, pending_segments, read_trial, release_forks, settle
 from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.tracked_runs import earlier_rows, points, tracked_runs
 from raystudy.cluster.worker import run_segment
 from raystudy.records import EvalRow, Row, TrialState, check_rows
 from raystudy.spec.model import CascadeSpec
@@ -105,6 +106,23 @@ def test_a_finished_evaluation_is_not_made_again(shared: tuple[Plan, RunSettings
     assert Store.open(given.storage).segment(plan.segments[-1].segment_id).newest_attempt() == 1
     assert {record.state for record in settle(Store.open(given.storage), plan).values()} == {TrialState.COMPLETE}
     assert pending_segments(Store.open(given.storage), plan) == []
+
+
+def test_a_tracked_run_of_an_evaluation_shows_the_training_and_then_its_own_row(
+    shared: tuple[Plan, RunSettings],
+) -> None:
+    plan, given = shared
+    store, runs = Store.open(given.storage), tracked_runs({"name": "s", "levels": {}}, plan)
+    assert sum(len(fed) for fed in runs.values()) == len(TRIALS) + 1  # and the trunk's
+    (run,) = runs[plan.segments[-1].segment_id]
+    assert run.run_id == LOOKED_AT_TWICE.trial_id
+    own = store.segment(run.segment_id).rows()
+    shown = list(points([*earlier_rows(store, run, run.segment_id), *own], run))
+    assert [point["iteration"] for point in shown] == [2, 4, 6, 8]
+    assert shown[-1]["val/loss"] == own[0].loss
+    assert {"train/loss", "val/loss"} <= shown[-1].keys()
+    only = make_plan([LOOKED_AT_TWICE])
+    assert [len(fed) for fed in tracked_runs({"name": "s", "levels": {}}, only).values()] == [1, 1, 1]
 
 
 def test_a_trial_killed_after_its_switch_goes_on_and_ends_with_the_same_bits(
