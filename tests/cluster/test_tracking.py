@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from raystudy.cluster.tracked_runs import TrackedRun, earlier_rows, points, summary, tracked_runs
+from raystudy.cluster.tracked_runs import TrackedRun, points, tracked_runs
 from raystudy.cluster.tracking import TrackingSettings, open_tracker
 from raystudy.errors import SpecError
 from raystudy.records import EvalRow, Row, TrainRow, TrialState
@@ -21,7 +20,6 @@ from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.schedule import Drop, ScheduleSpec
 from raystudy.spec.study import Axis, Level, StudySpec
 from raystudy.spec.trial import TrialSpec
-from raystudy.store import Store
 
 
 def schedule(label: str, total: int) -> ScheduleSpec:
@@ -112,53 +110,6 @@ def last_summary(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 def offline(folder: Path) -> TrackingSettings:
     return TrackingSettings(project="p", offline=True, folder=str(folder))
-
-
-def test_rows_of_one_iteration_become_one_point() -> None:
-    run, rows = branch_of_2x()
-    found = list(points(rows, run))
-    assert [point["iteration"] for point in found] == list(range(5, 41, 5))
-    assert found[1]["train/loss"] == 1 / 10
-    assert found[1]["val/loss"] == 2 / 10
-    assert found[1]["val/box_ap"] == 10
-    assert found[1]["exposure/images"] == 20
-    assert "val/loss" not in found[0], "no evaluation at 5"
-    assert not any(isinstance(value, float) and math.isnan(value) for point in found for value in point.values())
-
-
-def test_the_trunks_part_of_a_trial_is_marked() -> None:
-    run, rows = branch_of_2x()
-    assert [point["in_trunk"] for point in points(rows, run)] == [1, 1, 1, 1, 1, 1, 0, 0]
-
-
-def test_every_segment_feeds_one_run_and_every_trial_has_one() -> None:
-    plan, runs = study_of_two_schedules()
-    assert set(runs) == {segment.segment_id for segment in plan.segments}
-    assert {run.run_id for run in runs.values() if run.job_type == "trial"} == set(plan.trials)
-    (trunk,) = [run for run in runs.values() if run.job_type == "trunk"]
-    assert trunk.tags == (), "its trials differ in the only axis"
-    assert not any(key.startswith("schedule") for key in trunk.config)
-    for run in runs.values():
-        assert run.group == "two-schedules"
-        assert TrackedRun.from_dict(json.loads(json.dumps(run.to_dict()))) == run
-        if run.job_type == "trial":
-            trial = plan.trials[run.run_id]
-            assert run.tags == (f"schedule:{trial.schedule.name}",)
-            assert run.config["schedule"] == trial.schedule.name
-            assert run.config["schedule_total"] == trial.schedule.total
-            assert run.config["model_norm"] == trial.model.norm
-
-
-def test_the_rows_before_the_fork_are_read_from_the_trunk(tmp_path: Path) -> None:
-    plan, runs = study_of_two_schedules()
-    store = Store.open(tmp_path / "storage", create=True)
-    trial_id = next(trial for trial, spec in plan.trials.items() if spec.schedule.total == 20)
-    trunk, own = plan.paths[trial_id]
-    kept = store.segment(trunk.segment_id)
-    rows = rows_of(trunk.segment_id, range(5, 31, 5))
-    kept.finish(kept.begin_attempt(), {"state": "complete", "iteration": 30}, rows)
-    found = earlier_rows(store, runs[own.segment_id], own.segment_id)
-    assert [repr(row) for row in found] == [repr(row) for row in rows if row.iteration <= 10]  # nan is not nan
 
 
 def test_an_offline_run_holds_every_row_once(tmp_path: Path) -> None:
@@ -320,10 +271,3 @@ def test_a_missing_key_is_told_before_anything_starts(monkeypatch: pytest.Monkey
     (tmp_path / "netrc").unlink()
     monkeypatch.setenv("WANDB_API_KEY", "0")
     assert settings.problems() == []
-
-
-def test_the_summary_finds_the_best_evaluation() -> None:
-    run, rows = branch_of_2x()
-    worse = [row for row in rows if row.iteration <= 20]
-    assert summary(worse, run)["best/box_ap"] == 20
-    assert "best/mask_ap" not in summary(rows, run), "not measured"
