@@ -14,9 +14,6 @@ from raystudy.spec.schedule import Drop, ScheduleSpec
 from raystudy.spec.study import Level
 from raystudy.spec.trial import TrialSpec, replaced
 
-LR_RANGE = 4.0
-"""The rate is searched from this part of the preset's to this multiple of it, in steps of 2."""
-
 WEIGHT_DECAYS = (1e-5, 1e-2)
 """In steps of 10; the default is 1e-4."""
 
@@ -42,9 +39,19 @@ class Scale:
 
     eval_interval: int
     log_interval: int
+    rates: tuple[float, float] = (1 / 4, 4.0)
+    """The least and the largest rate, as multiples of the preset's; searched in steps of 2."""
 
 
-_SMOKE = Scale(data={"data.fraction": 0.25}, totals=(24, 36), steps=2, before_end=12, eval_interval=12, log_interval=12)
+_SMOKE = Scale(
+    data={"data.fraction": 0.25},
+    totals=(24, 36),
+    steps=2,
+    before_end=12,
+    eval_interval=12,
+    log_interval=12,
+    rates=(1 / 16, 1.0),  # with its short warm-up, more diverges
+)
 
 SCALE_OF = {
     1_000: {
@@ -104,7 +111,12 @@ def search_parameters(preset: Preset, images: int) -> tuple[Parameter, ...]:
     sides = tuple(round(shown * side / SHOWN_AT) for shown in SCALES)
     return (
         Parameter(
-            name="base_lr", path="optimizer.base_lr", low=rate / LR_RANGE, high=rate * LR_RANGE, log=True, steps=5
+            name="base_lr",
+            path="optimizer.base_lr",
+            low=rate * scale.rates[0],
+            high=rate * scale.rates[1],
+            log=True,
+            steps=5,
         ),
         Parameter(
             name="weight_decay",
