@@ -56,7 +56,7 @@ def support_words(only: Verdict) -> str:
 
 def findings(study: StudyTable, found: list[SettingEvidence]) -> list[Finding]:
     """What the study shows, one short sentence a question; of the first setting where each has its own."""
-    if not found or not found[0].both:
+    if not found or not found[0].ends:
         return []
     first = found[0]
     where = f" ({first.label})" if len(found) > 1 else ""
@@ -67,12 +67,15 @@ def findings(study: StudyTable, found: list[SettingEvidence]) -> list[Finding]:
 
 def end_words(one: SettingEvidence) -> str:
     """Both arms at the longest schedule that both have finished."""
-    line = one.both[-1]
-    assert line.random is not None
-    assert line.pretrained is not None
-    gap = one.deltas[line.total]
-    pair = f"After {line.schedule} random init has {number(line.random.mean)} box AP and pre-trained "
-    return f"{pair}{number(line.pretrained.mean)}: a difference of {signed(gap.value)}. {chance_words(gap)}"
+    random, pretrained = end_means(one)
+    pair = f"After {one.end_label} random init has {number(random)} box AP and pre-trained {number(pretrained)}"
+    return f"{pair}: a difference of {signed(one.end_gap.value)}. {chance_words(one.end_gap)}"
+
+
+def end_means(one: SettingEvidence) -> tuple[float, float]:
+    """Box AP of random and of pre-trained init at the ends that are compared."""
+    assert one.draws is not None
+    return one.draws.observed["random", one.ends["random"]], one.draws.observed["pretrained", one.ends["pretrained"]]
 
 
 def chance_words(gap: Interval) -> str:
@@ -104,7 +107,7 @@ def early_words(one: SettingEvidence) -> str:
 
 def rising_words(one: SettingEvidence) -> str:
     """Whether AP has converged: the slope over the last unit of schedule."""
-    if not one.slopes or len(one.both) < 2:
+    if not one.slopes:
         return ""
     parts = [f"{NAMES[init]} {signed(slope.value)}" for init, slope in one.slopes.items()]
     gained = f"AP per additional 1x at the longest schedules: {', '.join(parts)}."
@@ -155,16 +158,13 @@ def _banner(study: StudyTable) -> str:
 
 def _facts(study: StudyTable, one: SettingEvidence) -> str:
     facts = []
-    if one.both:
-        line = one.both[-1]
-        gap = one.deltas[line.total]
-        shown = bounds(gap)
-        assert line.random is not None
-        assert line.pretrained is not None
+    if one.ends:
+        names, (random, pretrained) = {line.total: line.schedule for line in one.lines}, end_means(one)
+        shown = bounds(one.end_gap)
         facts = [
-            (f"random init, {line.schedule}", number(line.random.mean), "box AP"),
-            (f"pre-trained, {line.schedule}", number(line.pretrained.mean), "box AP"),
-            ("difference", signed(gap.value), f"95% CI {shown}" if shown != "–" else "no interval"),
+            (f"random init, {names[one.ends['random']]}", number(random), "box AP"),
+            (f"pre-trained, {names[one.ends['pretrained']]}", number(pretrained), "box AP"),
+            ("difference", signed(one.end_gap.value), f"95% CI {shown}" if shown != "–" else "no interval"),
         ]
     cost = study_cost(study)
     if cost.device_hours:

@@ -73,7 +73,7 @@ def exposure_chart(study: StudyTable, found: list[SettingEvidence], pixels: str)
     for kind, name in (("images", "images"), ("instances", "instances"), (pixels, "pixels")):
         rows = [
             {
-                "label": f"{NAMES[line.init]}, {line.schedule}",
+                "label": f"{NAMES[line.init]}, {line.schedule}" + ("" if line.is_told else " + ?"),
                 "init": line.init,
                 "parts": [line.pretraining.get(kind, 0.0), line.detection[kind]],
             }

@@ -77,11 +77,33 @@ class SettingEvidence:
 
     @property
     def num_seeds(self) -> int:
-        """Seeds of the arm that has fewest at the longest schedule that both have; 0 without one."""
-        if not self.both:
-            return 0
-        line = self.both[-1]
-        return min(len(arm.values) for arm in (line.random, line.pretrained) if arm is not None)
+        """Seeds of the arm that has fewest at ``ends``; 0 without one."""
+        return min((self.draws.num_seeds[cell] for cell in self.ends.items()), default=0) if self.draws else 0
+
+    @property
+    def ends(self) -> dict[str, int]:
+        """Init -> total iterations at which the two are compared: the longest schedule of both, else each one's own.
+
+        Some of the paper's comparisons have no schedule in common (VOC: 144k against 18k). Empty while one is missing.
+        """
+        if self.draws is None or self.of_bests is None:
+            return {}
+        return {
+            init: self.both[-1].total if self.both else self.draws.totals(init)[-1] for init in ("random", "pretrained")
+        }
+
+    @property
+    def end_label(self) -> str:
+        """The schedules of ``ends`` in words: 6x, or 9x and 6x where they differ."""
+        names = {line.total: line.schedule for line in self.lines}
+        return " and ".join(dict.fromkeys(names[total] for total in self.ends.values()))
+
+    @property
+    def end_gap(self) -> Interval:
+        """Random minus pre-trained at ``ends``."""
+        assert self.draws is not None
+        random, pretrained = self.ends["random"], self.ends["pretrained"]
+        return self.draws.interval(lambda ap: ap["random", random] - ap["pretrained", pretrained])
 
 
 def evidence(study: StudyTable) -> list[SettingEvidence]:
@@ -110,9 +132,14 @@ def _setting_evidence(
     draws = _draws(lines, trial_ids, matches, "box", draw_seed)
     mask_draws = _draws(lines, trial_ids, matches, "mask", draw_seed)
     shared = [line.total for line in lines if not math.isnan(line.delta)]
-    has_both = bool(shared) and draws is not None
+    has_both = draws is not None and bool(draws.totals("random")) and bool(draws.totals("pretrained"))
+    last = {
+        init: shared[-1] if shared else max(draws.totals(init))
+        for init in ("random", "pretrained")
+        if draws and has_both
+    }
     keys = [(trial_id, kind) for trial_id in trial_ids.values() for kind in KINDS]
-    longest = [trial_id for (_, total, _), trial_id in trial_ids.items() if shared and total == shared[-1]]
+    longest = [trial_id for (init, total, _), trial_id in trial_ids.items() if last.get(init) == total]
     area_keys = [(trial_id, kind, area) for trial_id in longest for kind in ("box", "mask") for area in AREAS[1:]]
     return SettingEvidence(
         setting=setting,

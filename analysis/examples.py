@@ -106,7 +106,7 @@ def examples_html(study: StudyTable, found: Sequence[SettingEvidence]) -> str:
                 stored[image_id] = f"picture-{len(stored)}"
                 pictures.append(_image(stored[image_id], records["random"], content))
             blocks.append(_block(stored[image_id], records))
-        title = f"<h3>{html.escape(one.label)}, {one.both[-1].schedule}</h3>" if len(found) > 1 else ""
+        title = f"<h3>{html.escape(one.label)}, {one.end_label}</h3>" if len(found) > 1 else ""
         body += title + "".join(blocks) if blocks else ""
     if not body:
         return ""
@@ -124,11 +124,10 @@ _INTRODUCTION = (
 
 def _pair(study: StudyTable, one: SettingEvidence) -> dict[str, tuple[str, Json]] | None:
     """Init -> folder and content, of the first seed that both have at the longest schedule of both."""
-    if not one.both:
+    if not one.ends:
         return None
-    total = one.both[-1].total
-    for seed in sorted({seed for _, t, seed in one.trial_ids if t == total}):
-        ids = {init: one.trial_ids.get((init, total, seed)) for init in NAMES}
+    for seed in sorted({seed for _, _, seed in one.trial_ids}):
+        ids = {init: one.trial_ids.get((init, one.ends[init], seed)) for init in NAMES}
         found = {init: read_examples(study, i) if i is not None else None for init, i in ids.items()}
         kept = {init: pair for init, pair in found.items() if pair is not None}
         if (

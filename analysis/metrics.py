@@ -39,6 +39,9 @@ THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 MAX_CATEGORIES = 20
 """Categories a setting that the table lists."""
 
+END = 0
+"""Stands for the total of either init at ``SettingEvidence.ends``, which need not be equal."""
+
 _SLICES = {"ap": slice(None), "ap50": slice(0, 1), "ap75": slice(5, 6)}
 
 
@@ -48,21 +51,21 @@ def metric_deltas(study: StudyTable, found: SettingEvidence) -> list[tuple[str, 
     Where matches are stored, a metric that they do not give (VOC's AP, whose rule of matching is another) comes without
     an interval, since one from seeds alone would look better than those beside it.
     """
-    if not found.both:
+    if not found.ends:
         return []
-    total = found.both[-1].total
     last = finals(study)
-    last = last[last["trial_id"].isin(list(found.trial_ids.values())) & (last["total"] == total)]
+    chosen = [trial_id for (init, total, _), trial_id in found.trial_ids.items() if found.ends[init] == total]
+    last = last[last["trial_id"].isin(chosen)]
     lines = []
     for metric, name in METRICS.items():
         if metric not in last or last[metric].isna().any():
             continue
         values = {
-            (str(init), total): dict(zip(part["seed"].astype(int).tolist(), part[metric].tolist(), strict=True))
+            (str(init), END): dict(zip(part["seed"].astype(int).tolist(), part[metric].tolist(), strict=True))
             for init, part in last.groupby("init", observed=True)
         }
         interval = _difference(found, values, metric)
-        means = [float(np.mean(list(values[init, total].values()))) for init in ("random", "pretrained")]
+        means = [float(np.mean(list(values[init, END].values()))) for init in ("random", "pretrained")]
         lines.append((name, means[0], means[1], interval))
     return lines
 
@@ -99,7 +102,7 @@ def metric_table(study: StudyTable, found: list[SettingEvidence]) -> Table:
         for name, random, pretrained, gap in metric_deltas(study, one):
             setting = (one.label,) if len(found) > 1 else ()
             cells = (number(random), number(pretrained), signed(gap.value), bounds(gap))
-            lines.append((name, *setting, one.both[-1].schedule, *cells))
+            lines.append((name, *setting, one.end_label, *cells))
     setting = ("setting",) if len(found) > 1 else ()
     note = "Mean over seeds at the longest schedule that both inits have finished. Δ is random − pre-trained."
     header = ("metric", *setting, "schedule", "random", "pre-trained", "Δ", "95% CI")
@@ -127,16 +130,15 @@ def category_table(study: StudyTable, found: list[SettingEvidence]) -> Table:
 
 
 def _difference(found: SettingEvidence, values: Mapping[Cell, Mapping[int, float]], metric: str) -> Interval:
-    total = found.both[-1].total
     kind, _, name = metric.partition("_")
     if not found.ap_draws:
-        return delta(make_draws(values, seed=found.draw_seed), total)
+        return delta(make_draws(values, seed=found.draw_seed), END)
     by_images: dict[Cell, dict[int, Floats]] = {}
     for (init, _), by_seed in values.items():
-        drawn = {seed: _drawn(found, found.trial_ids[init, total, seed], kind, name) for seed in by_seed}
-        by_images[init, total] = {seed: ap for seed, ap in drawn.items() if ap is not None and not np.isnan(ap).any()}
+        drawn = {seed: _drawn(found, found.trial_ids[init, found.ends[init], seed], kind, name) for seed in by_seed}
+        by_images[init, END] = {seed: ap for seed, ap in drawn.items() if ap is not None and not np.isnan(ap).any()}
     draws = make_draws(values, by_images, seed=found.draw_seed)
-    return delta(draws, total) if draws.has_images else Interval(delta(draws, total).value)
+    return delta(draws, END) if draws.has_images else Interval(delta(draws, END).value)
 
 
 def _drawn(found: SettingEvidence, trial_id: str, kind: str, name: str) -> Floats | None:
@@ -148,19 +150,18 @@ def _drawn(found: SettingEvidence, trial_id: str, kind: str, name: str) -> Float
 
 
 def _from_matches(found: SettingEvidence, pick: Callable[[Floats], Floats]) -> Interval | None:
-    if not found.both:
+    if not found.ends:
         return None
-    total = found.both[-1].total
     cells: dict[Cell, dict[int, float]] = {}
     by_images: dict[Cell, dict[int, Floats]] = {}
-    for (init, trial_total, seed), trial_id in found.trial_ids.items():
-        if trial_total != total:
+    for (init, total, seed), trial_id in found.trial_ids.items():
+        if total != found.ends[init]:
             continue
         if (trial_id, "box") not in found.ap_draws:
             return None
-        cells.setdefault((init, total), {})[seed] = float(pick(found.observed_ap[trial_id, "box"][..., None])[0])
-        by_images.setdefault((init, total), {})[seed] = pick(found.ap_draws[trial_id, "box"])
+        cells.setdefault((init, END), {})[seed] = float(pick(found.observed_ap[trial_id, "box"][..., None])[0])
+        by_images.setdefault((init, END), {})[seed] = pick(found.ap_draws[trial_id, "box"])
     has_gaps = any(np.isnan(drawn).any() for by_seed in by_images.values() for drawn in by_seed.values())
     draws = make_draws(cells, by_images, seed=found.draw_seed)
     # A draw without any object of a rare category has no AP in it: then there is no interval to give.
-    return Interval(delta(draws, total).value) if has_gaps else delta(draws, total)
+    return Interval(delta(draws, END).value) if has_gaps else delta(draws, END)

@@ -141,7 +141,7 @@ def _metrics(found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
         if ious:
             key = f"ious-{position}"
             where = f" ({one.label})" if len(found) > 1 else ""
-            title = f"Does pre-training help less where boxes must be sharper? By IoU at {one.both[-1].schedule}{where}"
+            title = f"Does pre-training help less where boxes must be sharper? By IoU at {one.end_label}{where}"
             charts[key] = interval_chart(key, title, "Δ box AP", ious)
             body += figure(key, "intervals", title)
     return Section("metrics", "Metrics", body + _tables(tables, "categories"), charts)

@@ -2,7 +2,7 @@
 
 Which claim is made, in this order (δ = 1 AP, gaps are random - pre-trained's best schedule):
 
-    none     no schedule is finished with both inits, or neither has learned to detect
+    none     one of the inits has no finished trial, or neither has learned to detect
     ahead    random's best lies above pre-trained's best: the interval of the difference is above 0
     level    at some schedule the gap's interval lies above -δ: random has caught up
     behind   at the longest schedule the gap's interval lies below 0
@@ -58,8 +58,10 @@ class Verdict:
 
 def verdict(found: SettingEvidence, hours_per_seed: float = math.nan) -> Verdict:
     """The answer; ``hours_per_seed`` is the device-hours of one more seed of all the setting's trials."""
-    if not found.both or found.of_bests is None:
-        return Verdict(Claim.NONE, "No answer yet", ": no schedule is finished with both random and pre-trained init")
+    if found.of_bests is None:
+        return Verdict(
+            Claim.NONE, "No answer yet", ": no trial of one of the two inits, random and pre-trained, is finished"
+        )
     best = max(ap for ap in found.draws.observed.values()) if found.draws else 0.0
     if best < MIN_AP:
         text = f": the best AP so far is {best:.1f}, so neither init has learned to detect; train longer"

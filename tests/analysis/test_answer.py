@@ -68,3 +68,14 @@ def test_many_settings_without_an_answer_say_so_once(tmp_path: Path) -> None:
     assert text.count("No answer yet") == 1
     assert "2 of 2 trials are complete" in text
     assert findings(study, found) == []
+
+
+def test_inits_without_a_common_schedule_are_compared_at_their_own_longest(tmp_path: Path) -> None:
+    """As the paper does on VOC: 144k iterations from scratch against 18k pre-trained."""
+    specs = [trial("random", 4), trial("pretrained", 1), trial("pretrained", 2)]
+    study = load_study(str(tmp_path), write_study(tmp_path, specs, level))
+    (one,) = evidence(study)
+    assert one.ends == {"random": 4 * UNIT, "pretrained": 2 * UNIT}
+    assert one.end_label == "4x and 2x"
+    assert verdict(one).headline == "As measured, random init is within 1 AP of pre-trained's best at 4x"
+    assert dict(findings(study, [one]))["At the end"].startswith("After 4x and 2x random init has 40.0 box AP")

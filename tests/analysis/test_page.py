@@ -125,7 +125,7 @@ def test_a_study_of_several_data_sizes_draws_all_its_charts(tmp_path: Path) -> N
     seen = _open(path, 390, tmp_path)
     assert seen["errors"] == []
     assert seen["empty"] == []
-    assert seen["charts"] == 5
+    assert seen["charts"] == 6
     assert seen["before"] == 4
     assert seen["overflow"] <= 0
 
