@@ -88,7 +88,7 @@ def frozen_trial(trial: SearchTrial, space: dict[str, BaseDistribution]) -> Froz
     return optuna.trial.create_trial(
         state=_STATES[trial.state],
         value=trial.value if trial.state == SearchState.COMPLETE else None,
-        params=dict(trial.values),
+        params={name: trial.values[name] for name in space},  # a record that was read back has another order
         distributions=space,
         user_attrs={"trial_id": trial.trial_id, "state": trial.state.value},
         intermediate_values={int(rung): value for rung, value in trial.at_rungs.items()},

@@ -27,8 +27,8 @@ def tiny_search(trials: int = 6, **changes: Any) -> SearchSpec:
         "arms": (Arm(name="random", overrides={"init.kind": "random"}),),
         "parameters": (
             Parameter(name="base_lr", path="optimizer.base_lr", low=0.01, high=0.04, log=True, steps=2),
-            Parameter(name="factor", path="schedule.drops.*.factor", low=0.01, high=0.5, log=True),
             Parameter(name="iterations", path="schedule.total", low=4, high=8, whole=True, steps=3),
+            Parameter(name="factor", path="schedule.drops.*.factor", low=0.01, high=0.5, log=True),
         ),
         "trials": trials,
         "generation": 2,
