@@ -10,6 +10,7 @@ from raystudy.cluster.tracking import TrackingSettings
 from raystudy.data_flags import add_pair_flags, add_subset_flags, named_data, names_data, with_subsets
 from raystudy.errors import SpecError
 from raystudy.spec.data import DataSpec
+from raystudy.spec.linear_scaling import with_batch
 from raystudy.spec.presets import Preset, init_axis, load_preset, norm_axis, schedule_axis, seed_axis
 from raystudy.spec.search import SearchSpec
 from raystudy.spec.study import StudySpec, with_workers
@@ -34,6 +35,7 @@ def add_study_flags(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--norm", type=_words, help="gn, sync_bn, bn, frozen_bn or none, or several: gn,bn")
     add_weights_flags(what)
     what.add_argument("--workers", type=int, help="workers of a trial; the global batch stays")
+    what.add_argument("--batch", type=int, help="images of an iteration over all workers; rate and schedules follow")
     what.add_argument("--precision", help="fp32 or bf16")
     what.add_argument("--train-ap", type=int, metavar="N", help="score N training images at every evaluation too")
     how = parser.add_argument_group("how to run it")
@@ -108,6 +110,8 @@ def overridden(study: StudySpec, options: argparse.Namespace) -> StudySpec:
         study = dataclasses.replace(study, base=dataclasses.replace(study.base, precision=options.precision))
     if options.workers is not None:
         study = with_workers(study, options.workers)
+    if options.batch is not None:
+        study = with_batch(study, options.batch)
     study = with_weights(study, options)
     if options.crossover is not None:
         study = dataclasses.replace(study, crossover_delta=options.crossover)
