@@ -2,13 +2,12 @@
 
 import argparse
 import dataclasses
-import importlib.util
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
+from raystudy.commands.scripts import load_function
 from raystudy.commands.storage import print_search_report
 from raystudy.console import make_console, size_text, text_table
 from raystudy.data_flags import add_pair_flags, named_data, names_data
@@ -20,10 +19,7 @@ from raystudy.spec.search import SearchSpec
 from raystudy.spec.study import Axis, Level, StudySpec, with_workers
 from raystudy.store import Store
 from raystudy.study_file import write_study
-from raystudy.weights_flags import (
-    add_weights_flags,
-    with_weights,
-)
+from raystudy.weights_flags import add_weights_flags, with_weights
 
 SearchFunction = Callable[[Preset], SearchSpec]
 
@@ -33,7 +29,9 @@ def add(added: "argparse._SubParsersAction[Any]") -> None:
     command = added.add_parser("search", help="search the hyper-parameters of each arm, with equal budgets")
     command.add_argument("script", type=Path, help="such as experiments/small_data_search.py")
     add_search_flags(command)
-    command.set_defaults(function=lambda options: run_search_script(load_search_script(options.script), options))
+    command.set_defaults(
+        function=lambda options: run_search_script(load_function(options.script, "search", "SearchSpec"), options)
+    )
 
 
 def add_search_flags(parser: argparse.ArgumentParser) -> None:
@@ -117,22 +115,6 @@ def _as_studies_are(search: SearchSpec, options: argparse.Namespace, problems: l
         for arm, level in zip(search.arms, study.axes[0].levels, strict=True)
     ]
     return dataclasses.replace(search, base=study.base, arms=tuple(arms), pretraining=study.pretraining)
-
-
-def load_search_script(path: Path) -> SearchFunction:
-    """The function ``search`` of a script."""
-    if not path.is_file():
-        raise SpecError(f"there is no script {path}; see experiments/README.md for those that there are")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    if specification is None or specification.loader is None:
-        raise SpecError(f"{path} is no Python script")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[path.stem] = module
-    specification.loader.exec_module(module)
-    if not callable(getattr(module, "search", None)):
-        raise SpecError(f"{path} has no function `search(preset)` that returns a SearchSpec")
-    function: SearchFunction = module.search
-    return function
 
 
 def plan_lines(search: SearchSpec) -> list[str]:

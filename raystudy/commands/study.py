@@ -1,7 +1,6 @@
 """`raystudy run` and `raystudy plan`, and what experiment scripts do."""
 
 import argparse
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from raystudy.cluster.settings import RunSettings
 from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
+from raystudy.commands.scripts import load_function
 from raystudy.commands.storage import print_report
 from raystudy.console import make_console
-from raystudy.errors import SpecError
 from raystudy.flags import (
     StudyFunction,
     add_study_flags,
@@ -136,22 +135,7 @@ def _study_of(options: argparse.Namespace, *, check_trials: bool = True) -> Stud
     if path.suffix in SUFFIXES:
         check_flags_of_file(options)
         return overridden(read_study(path, check_trials=check_trials), options)
-    return build_study(_load_script(path), options)
-
-
-def _load_script(path: Path) -> StudyFunction:
-    if not path.is_file():
-        raise SpecError(f"there is no script {path}; see experiments/README.md for those that there are")
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    if specification is None or specification.loader is None:
-        raise SpecError(f"{path} is neither a Python script nor a study file ({', '.join(SUFFIXES)})")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[path.stem] = module
-    specification.loader.exec_module(module)
-    if not callable(getattr(module, "study", None)):
-        raise SpecError(f"{path} has no function `study(preset)` that returns a StudySpec")
-    function: StudyFunction = module.study
-    return function
+    return build_study(load_function(path, "study", "StudySpec"), options)
 
 
 def _repair_lines(outcome: "Outcome") -> list[str]:

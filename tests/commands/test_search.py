@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from raystudy.cli import main
-from raystudy.commands.search import add_search_flags, build_search, load_search_script
+from raystudy.commands.scripts import load_function
+from raystudy.commands.search import add_search_flags, build_search
 from raystudy.spec.less_data import size_axis
 from raystudy.spec.presets import load_preset
 from raystudy.spec.search import SearchSpec, Value
@@ -20,7 +21,7 @@ SCRIPT_35K = EXPERIMENTS / "less_data_35k_search.py"
 def preset_search(preset: str, script: Path = SCRIPT) -> SearchSpec:
     parser = argparse.ArgumentParser()
     add_search_flags(parser)
-    return build_search(load_search_script(script), parser.parse_args(["--preset", preset]))
+    return build_search(load_function(script, "search", "SearchSpec"), parser.parse_args(["--preset", preset]))
 
 
 def test_the_plan_names_every_parameter_and_the_budgets_and_starts_nothing(

@@ -1,0 +1,34 @@
+"""Experiment scripts as modules: a file with one function that makes what is to be run."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from raystudy.errors import SpecError
+
+
+def load_function(path: Path, name: str, returns: str) -> Callable[..., Any]:
+    """The function ``name(preset)`` of the script at ``path``; the script runs once, as on import.
+
+    Args:
+        path: a Python file.
+        name: of the function.
+        returns: what it makes, for people.
+
+    Raises:
+        SpecError: there is no such script or function.
+    """
+    if not path.is_file():
+        raise SpecError(f"there is no script {path}; see experiments/README.md for those that there are")
+    specification = importlib.util.spec_from_file_location(path.stem, path)
+    if specification is None or specification.loader is None:
+        raise SpecError(f"{path} is no Python script")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[path.stem] = module
+    specification.loader.exec_module(module)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise SpecError(f"{path} has no function `{name}(preset)` that returns a {returns}")
+    return function  # type: ignore[no-any-return]
