@@ -73,11 +73,11 @@ def _train_in_workers(config: dict[str, Any]) -> None:
 
 
 def _pretrain(config: dict[str, Any]) -> None:
+    from raystudy.cluster.commits import provenance
     from raystudy.cluster.settings import RunSettings
     from raystudy.cluster.tracked_runs import TrackedRun, with_provenance
     from raystudy.cluster.tracking import open_tracker
     from raystudy.cluster.weights import make_weights
-    from raystudy.cluster.worker import provenance
     from raystudy.records import TrialState
     from raystudy.spec.identity import from_dict
     from raystudy.spec.trial import PretrainSpec

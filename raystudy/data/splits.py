@@ -1,6 +1,7 @@
 """From a data spec to the data set of one split."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +75,12 @@ def drawn_shapes(data: DataSpec) -> ShapesSpec:
         most_objects=data.shapes.most_objects if most is None else min(most, data.shapes.most_objects),
         kinds=tuple(chosen_labels(len(SHAPES), data.num_categories, data.subset_seed)) if fewer else data.shapes.kinds,
     )
+
+
+@functools.lru_cache(maxsize=4)
+def open_split_once(data: DataSpec, split: Split) -> CocoDataset:
+    """``open_split``, once a process: the next trial in it finds the decoded pictures."""
+    return open_split(data, split)
 
 
 def open_whole(data: DataSpec, split: Split) -> CocoDataset:

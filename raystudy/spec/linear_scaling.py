@@ -65,26 +65,23 @@ class _Stretch:
         return round(longer)
 
     def schedule(self, schedule: Any) -> ScheduleSpec:
-        if not isinstance(schedule, ScheduleSpec):
-            schedule = from_dict(ScheduleSpec, schedule, "schedule")
+        typed = schedule if isinstance(schedule, ScheduleSpec) else from_dict(ScheduleSpec, schedule, "schedule")
         return dataclasses.replace(
-            schedule,
-            total=self.whole(schedule.total),
-            drops=tuple(dataclasses.replace(drop, before_end=self.whole(drop.before_end)) for drop in schedule.drops),
-            warmup_iterations=self.whole(schedule.warmup_iterations),
+            typed,
+            total=self.whole(typed.total),
+            drops=tuple(dataclasses.replace(drop, before_end=self.whole(drop.before_end)) for drop in typed.drops),
+            warmup_iterations=self.whole(typed.warmup_iterations),
         )
 
     def cascade(self, cascade: Any) -> CascadeSpec | None:
         if cascade is None:
             return None
-        if not isinstance(cascade, CascadeSpec):
-            cascade = from_dict(CascadeSpec, cascade, "cascade")
-        return dataclasses.replace(cascade, final_iterations=self.whole(cascade.final_iterations))
+        typed = cascade if isinstance(cascade, CascadeSpec) else from_dict(CascadeSpec, cascade, "cascade")
+        return dataclasses.replace(typed, final_iterations=self.whole(typed.final_iterations))
 
     def model(self, model: Any) -> ModelSpec:
-        if not isinstance(model, ModelSpec):
-            model = from_dict(ModelSpec, model, "model")
-        return dataclasses.replace(model, cascade=self.cascade(model.cascade))
+        typed = model if isinstance(model, ModelSpec) else from_dict(ModelSpec, model, "model")
+        return dataclasses.replace(typed, cascade=self.cascade(typed.cascade))
 
 
 def _stretched(level: Level, stretch: _Stretch) -> Level:
