@@ -7,15 +7,22 @@ from analysis.arms import NAMES
 from analysis.convergence import RISING_PER_UNIT
 from analysis.cost import study_cost
 from analysis.evidence import SettingEvidence
+from analysis.leading import BOX, KEYPOINT, VOC
 from analysis.less_data import break_even_words, data_gaps
 from analysis.load import StudyTable
 from analysis.overfitting import overfitting_table
 from analysis.statistics import Interval
 from analysis.tables import bounds, number, signed
-from analysis.verdict import Claim, Verdict, duration
+from analysis.verdict import Claim, Verdict, duration, missing_pictures
 
 EVEN = 0.1
 """Share by which iterations to an AP may differ and still count as equally many."""
+
+_FIT = {
+    BOX: "how exactly the boxes (or masks) fit",
+    KEYPOINT: "how near their keypoints lie to the true ones",
+    VOC: "where a box counts that overlaps the true one by half",
+}
 
 Finding = tuple[str, str]
 """What it is about, and the sentence."""
@@ -68,20 +75,21 @@ def findings(study: StudyTable, found: list[SettingEvidence]) -> list[Finding]:
 def end_words(one: SettingEvidence) -> str:
     """Both arms at the longest schedule that both have finished."""
     random, pretrained = end_means(one)
-    pair = f"After {one.end_label} random init has {number(random)} box AP and pre-trained {number(pretrained)}"
-    return f"{pair}: a difference of {signed(one.end_gap.value)}. {chance_words(one.end_gap)}"
+    ours = f"{number(random)} {one.metric.name}"
+    pair = f"After {one.end_label} random init has {ours} and pre-trained {number(pretrained)}"
+    return f"{pair}: a difference of {signed(one.end_gap.value)}. {chance_words(one.end_gap, missing_pictures(one))}"
 
 
 def end_means(one: SettingEvidence) -> tuple[float, float]:
-    """Box AP of random and of pre-trained init at the ends that are compared."""
+    """AP of random and of pre-trained init at the ends that are compared."""
     assert one.draws is not None
     return one.draws.observed["random", one.ends["random"]], one.draws.observed["pretrained", one.ends["pretrained"]]
 
 
-def chance_words(gap: Interval) -> str:
-    """Whether an interval leaves zero, in words."""
+def chance_words(gap: Interval, missing: str) -> str:
+    """Whether an interval leaves zero, in words; ``missing`` is why pictures' chance is unknown where it is."""
     if not gap.is_known:
-        return "Nothing is known of how much of it is chance: one seed, and no matches of pictures."
+        return f"Nothing is known of how much of it is chance: one seed, and {missing}."
     if gap.low > 0 or gap.high < 0:
         return f"Chance alone does not explain it (95% CI {bounds(gap)})."
     return f"That may be chance: the 95% interval, {bounds(gap)}, holds zero."
@@ -93,7 +101,7 @@ def early_words(one: SettingEvidence) -> str:
     if half is None or math.isnan(half.ratio):
         return ""
     random, pretrained = half.iterations["random"], half.iterations["pretrained"]
-    target = f"{number(half.ap)} AP (half of pre-trained's best)"
+    target = f"{number(half.ap)} {one.metric.name} (half of pre-trained's best)"
     if half.ratio > 1 + EVEN:
         return (
             f"Pre-training gets off faster: it reaches {target} after {pretrained:,.0f} iterations, random init needs "
@@ -162,8 +170,8 @@ def _facts(study: StudyTable, one: SettingEvidence) -> str:
         names, (random, pretrained) = {line.total: line.schedule for line in one.lines}, end_means(one)
         shown = bounds(one.end_gap)
         facts = [
-            (f"random init, {names[one.ends['random']]}", number(random), "box AP"),
-            (f"pre-trained, {names[one.ends['pretrained']]}", number(pretrained), "box AP"),
+            (f"random init, {names[one.ends['random']]}", number(random), one.metric.name),
+            (f"pre-trained, {names[one.ends['pretrained']]}", number(pretrained), one.metric.name),
             ("difference", signed(one.end_gap.value), f"95% CI {shown}" if shown != "–" else "no interval"),
         ]
     cost = study_cost(study)
@@ -188,8 +196,8 @@ def _words(study: StudyTable) -> str:
         "<dt>Random init</dt><dd>The detector begins from random weights: “from scratch”.</dd>"
         "<dt>Pre-trained</dt><dd>Its backbone has first learned to tell pictures apart (image classification). "
         "Nothing else differs.</dd>"
-        "<dt>AP</dt><dd>Average precision, 0 to 100: how many objects are found, how few are invented, how exactly the "
-        "boxes (or masks) fit. Higher is better.</dd>"
+        f"<dt>AP</dt><dd>Average precision, 0 to 100: how many objects are found, how few are invented, "
+        f"{_FIT[study.leading]}. Higher is better.</dd>"
         f"<dt>1x, 2x, …</dt><dd>The length of training: 1x is {unit} iterations here, 2x twice as many.</dd>"
         "<dt>Δ</dt><dd>AP of random init minus AP of pre-trained. Above zero random init is ahead.</dd>"
         "<dt>95% CI</dt><dd>The range in which the true difference lies, as far as these pictures and seeds can tell. "

@@ -73,8 +73,15 @@ def in_levels(others: Sequence[str], study: Mapping[str, Any]) -> list[str]:
         follows = len(of_axis) == len(set(others))
         if follows and len(axis["levels"]) > 1 and not all(_is_named(f"{path}.") for path in changed):
             telling.append(axis["name"])
-    named = [", ".join(f"{axis} {own[axis]}" for axis in telling) for own in levels]
+    named = [", ".join(_level_words(axis, own[axis]) for axis in telling) for own in levels]
     return named if len(set(zip(others, named, strict=True))) == len(set(named)) else list(others)
+
+
+def _level_words(axis: str, level: str) -> str:
+    """``row cascade``; the level alone where it says what it is of: ``6 categories`` on the axis num_categories."""
+    words = axis.split("_")
+    subject = max(words, key=len).removesuffix("s")
+    return level if subject in level else f"{' '.join(words)} {level}"
 
 
 def setting_label(setting: Mapping[str, Any], constant: Iterable[str] = ()) -> str:

@@ -21,7 +21,8 @@ Json = dict[str, Any]
 MAX_POINTS = 40_000
 """Points of all curves of the page together: above it, curves are thinned, their ends kept. Some 3 MB."""
 
-CURVE_METRICS = ("box_ap", "mask_ap", "box_ap50", "box_ap75")
+CURVE_METRICS = ("box_ap", "mask_ap", "box_ap50", "box_ap75", "keypoint_ap50", "keypoint_ap75", "voc07_ap")
+"""After the leading one."""
 
 
 def curves(study: StudyTable, found: list[SettingEvidence]) -> Json:
@@ -31,7 +32,7 @@ def curves(study: StudyTable, found: list[SettingEvidence]) -> Json:
     each with ``x`` (iterations) and one list per metric.
     """
     every = max(1, math.ceil(len(study.rows) / MAX_POINTS))
-    metrics = [name for name in CURVE_METRICS if name in study.rows]
+    metrics = [name for name in dict.fromkeys((study.leading.column, *CURVE_METRICS)) if name in study.rows]
     numbers = {segment_id: position for position, segment_id in enumerate(study.segments.index)}
     segments: list[Json] = [{} for _ in numbers]
     unique = study.rows.drop_duplicates(["segment_id", "split", "iteration"]) if len(study.rows) else study.rows
@@ -51,7 +52,7 @@ def side_by_side(first: Json, second: Json) -> Json:
     for setting in second["settings"]:
         for trial in setting["trials"]:
             trial["parts"] = [[number + offset, start, end] for number, start, end in trial["parts"]]
-    metrics = [metric for metric in first["metrics"] if metric in second["metrics"]]
+    metrics = [metric for metric in first["metrics"] if metric in second["metrics"]] or first["metrics"]
     segments, settings = first["segments"] + second["segments"], first["settings"] + second["settings"]
     return {"metrics": metrics, "segments": segments, "settings": settings}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from analysis.charts import curves, side_by_side
 from analysis.evidence import SettingEvidence, evidence
+from analysis.findings import ap_name
 from analysis.load import StudyTable, load_study
 from analysis.page import Section, figure, fill
 from analysis.report import Report
@@ -35,15 +36,17 @@ def write_comparison(storage: str, study: str, other_storage: str, other_study: 
 def comparison_table(names: tuple[str, str], found: tuple[list[SettingEvidence], list[SettingEvidence]]) -> Table:
     """Random minus pre-trained of both studies at each schedule that one of them has, in units of each one's 1x."""
     first, second = _by_schedule(found[0]), _by_schedule(found[1])
+    first_name, second_name = ap_name(found[0]), ap_name(found[1])
     lines = []
     for units, label in sorted({**first, **second}, key=lambda key: (key[1], key[0])):
         a, b = first.get((units, label)), second.get((units, label))
-        difference = signed(b.value - a.value) if a and b else "–"
+        difference = signed(b.value - a.value) if a and b and first_name == second_name else "–"
         cells = [cell for gap in (a, b) for cell in (signed(gap.value) if gap else "–", bounds(gap))]
         lines.append((f"{units:g}x" + (f", {label}" if label != "all trials" else ""), *cells, difference))
     header = ("schedule", f"Δ {names[0]}", "95% CI", f"Δ {names[1]}", "95% CI", "second − first")
+    told = first_name if first_name == second_name else f"{first_name} of the first, {second_name} of the second"
     note = (
-        "Δ is random − pre-trained, box AP. Schedules share a line when they are as many times their study's 1x. "
+        f"Δ is random − pre-trained, {told}. Schedules share a line when they are as many times their study's 1x. "
         "The last column has no interval: the studies may share neither pictures nor seeds."
     )
     return Table("compare", "Side by side", header, lines, note)

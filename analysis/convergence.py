@@ -26,7 +26,7 @@ class Arm:
     """Final results of one init at one schedule."""
 
     values: Mapping[int, float]
-    """Seed -> final AP, percent."""
+    """Seed -> final AP by the study's leading metric, percent."""
 
     mask_values: Mapping[int, float]
 
@@ -71,6 +71,11 @@ class ScheduleLine:
             return math.nan
         return self.random.mask_mean - self.pretrained.mask_mean
 
+    @property
+    def arms(self) -> tuple[Arm | None, Arm | None]:
+        """Random and pre-trained."""
+        return self.random, self.pretrained
+
     def arm(self, init: str) -> Arm | None:
         """The arm of that init."""
         return self.random if init == "random" else self.pretrained
@@ -84,9 +89,9 @@ def finals(study: StudyTable) -> pd.DataFrame:
     return last.reset_index(drop=True)
 
 
-def convergence_lines(study: StudyTable, metric: str = "box_ap") -> list[ScheduleLine]:
+def convergence_lines(study: StudyTable) -> list[ScheduleLine]:
     """One line per setting and schedule, shortest schedule first; settings in the order of the study."""
-    last = finals(study)
+    last, metric = finals(study), study.leading.column
     if metric not in last:
         return []
     lines = []
@@ -127,9 +132,9 @@ def slope_per_unit(lines: list[ScheduleLine], init: str) -> float:
     return (last - before) / (units - units_before)
 
 
-def leaps(study: StudyTable, metric: str = "box_ap") -> pd.DataFrame:
+def leaps(study: StudyTable) -> pd.DataFrame:
     """AP at the last evaluation up to each drop, and at the next one: one line a trial and drop."""
-    lines = []
+    lines, metric = [], study.leading.column
     for trial_id, rows in study.val.groupby("trial_id", observed=True):
         schedule = study.specs[str(trial_id)]["schedule"]
         iterations, values = rows["iteration"].to_numpy(), rows[metric].to_numpy()

@@ -98,7 +98,7 @@ class Reach:
         return self.iterations.get("random", math.nan) / self.iterations.get("pretrained", math.nan)
 
 
-def reach(val: pd.DataFrame, targets: list[float], metric: str = "box_ap") -> list[Reach]:
+def reach(val: pd.DataFrame, targets: list[float], metric: str) -> list[Reach]:
     """What the first evaluation that reaches each target has taken, from one setting's rows of ``with_hours``.
 
     No interpolation: what counts is the first evaluation at or above the target.

@@ -13,6 +13,7 @@ from analysis.convergence import RISING_PER_UNIT, ScheduleLine, Setting, converg
 from analysis.cost import Reach, reach, with_hours
 from analysis.crossover import Crossover, crossovers, delta, delta_of_bests, delta_to_best
 from analysis.files import StorageReader
+from analysis.leading import LeadingMetric
 from analysis.load import StudyTable
 from analysis.statistics import NUM_DRAWS, Cell, Draws, Floats, Interval, make_draws
 from raystudy.errors import StorageError
@@ -20,7 +21,8 @@ from raystudy.errors import StorageError
 MAX_AP_ERROR = 0.01
 """Difference, AP, between stored matches and the trial's last row that rounding may explain."""
 
-KINDS = ("box", "mask", "keypoint")
+MASK = "mask"
+KINDS = ("box", MASK, "keypoint")
 """Of stored matches."""
 
 REACH_SHARES = (0.25, 0.5, 0.75, 0.9, 1.0)
@@ -33,12 +35,15 @@ class SettingEvidence:
 
     setting: Setting
     label: str
+    metric: LeadingMetric
+    """By which the inits are compared; that of the whole study."""
+
     lines: list[ScheduleLine]
     draws: Draws | None
     """None while no trial is finished."""
 
     deltas: Mapping[int, Interval]
-    """Total iterations -> random - pre-trained, box AP, at that schedule."""
+    """Total iterations -> random - pre-trained, AP, at that schedule."""
 
     mask_deltas: Mapping[int, Interval]
     to_best: Mapping[int, Interval]
@@ -129,8 +134,8 @@ def _setting_evidence(
     draw_seed: int,
 ) -> SettingEvidence:
     trial_ids = _final_trials(study, setting)
-    draws = _draws(lines, trial_ids, matches, "box", draw_seed)
-    mask_draws = _draws(lines, trial_ids, matches, "mask", draw_seed)
+    draws = _draws(lines, trial_ids, matches, study.leading.matches, draw_seed)
+    mask_draws = _draws(lines, trial_ids, matches, MASK, draw_seed)
     shared = [line.total for line in lines if not math.isnan(line.delta)]
     has_both = draws is not None and bool(draws.totals("random")) and bool(draws.totals("pretrained"))
     last = {
@@ -140,10 +145,11 @@ def _setting_evidence(
     }
     keys = [(trial_id, kind) for trial_id in trial_ids.values() for kind in KINDS]
     longest = [trial_id for (init, total, _), trial_id in trial_ids.items() if last.get(init) == total]
-    area_keys = [(trial_id, kind, area) for trial_id in longest for kind in ("box", "mask") for area in AREAS[1:]]
+    area_keys = [(trial_id, kind, area) for trial_id in longest for kind in ("box", MASK) for area in AREAS[1:]]
     return SettingEvidence(
         setting=setting,
         label=label,
+        metric=study.leading,
         lines=lines,
         draws=draws,
         deltas={total: delta(draws, total) for total in shared} if draws else {},
@@ -152,7 +158,7 @@ def _setting_evidence(
         of_bests=delta_of_bests(draws) if has_both and draws else None,
         crossovers=crossovers(draws) if has_both and draws else [],
         slopes={init: slope for init in ("random", "pretrained") if (slope := _slope(draws, init, study.unit))},
-        reach=_reach(val[_in_setting(val, setting)], draws),
+        reach=_reach(val[_in_setting(val, setting)], draws, study.leading.column),
         trial_ids=trial_ids,
         ap_draws={key: ap for key in keys if (ap := matches.draws(*key)) is not None},
         observed_ap={key: ap for key in keys if (ap := matches.observed(*key)) is not None},
@@ -175,11 +181,11 @@ def _draws(
             arm = line.arm(init)
             if arm is None:
                 continue
-            by_seed = arm.values if kind == "box" else arm.mask_values
+            by_seed = arm.mask_values if kind == MASK else arm.values
             if not by_seed:
                 return None
             values[init, line.total] = by_seed
-            found = {seed: matches.draws(trial_ids[init, line.total, seed], kind) for seed in by_seed}
+            found = {seed: matches.draws(trial_ids[init, line.total, seed], kind) for seed in by_seed if kind}
             by_images[init, line.total] = {seed: summary(ap) for seed, ap in found.items() if ap is not None}
     return make_draws(values, by_images, seed=draw_seed) if values else None
 
@@ -192,11 +198,11 @@ def _slope(draws: Draws | None, init: str, unit: int) -> Interval | None:
     return draws.interval(lambda ap: (ap[init, last] - ap[init, before]) * (unit / (last - before)))
 
 
-def _reach(val: pd.DataFrame, draws: Draws | None) -> list[Reach]:
+def _reach(val: pd.DataFrame, draws: Draws | None, metric: str) -> list[Reach]:
     if draws is None or not draws.totals("pretrained"):
         return []
     best = max(ap for (init, _), ap in draws.observed.items() if init == "pretrained")
-    return reach(val, [share * best for share in REACH_SHARES])
+    return reach(val, [share * best for share in REACH_SHARES], metric)
 
 
 def _final_trials(study: StudyTable, setting: Setting) -> dict[tuple[str, int, int], str]:

@@ -29,7 +29,7 @@ def write_figures(study: StudyTable, folder: Path, constant: tuple[str, ...] = (
         for name, draw in (("ap", _draw_ap), ("losses", _draw_losses)):
             figure = Figure(figsize=(7, 4.2), layout="constrained")
             axes = figure.add_subplot()
-            draw(axes, rows_of_setting(study.rows, setting), study.unit)
+            draw(axes, rows_of_setting(study.rows, setting), study)
             axes.set_title(title, fontsize=10)
             for kind in ("png", "svg"):
                 path = folder / f"{name}{suffix}.{kind}"
@@ -46,24 +46,26 @@ def rows_of_setting(rows: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     return rows[mask]
 
 
-def _draw_ap(axes: Axes, rows: pd.DataFrame, unit: int) -> None:
+def _draw_ap(axes: Axes, rows: pd.DataFrame, study: StudyTable) -> None:
     """Trunk and branches, as in the paper's Figure 1: a shared trunk is drawn over itself and looks like one line."""
     val = rows[rows["split"] == "val"]
     for init, part in val.groupby("init", observed=True):
+        colour = COLOURS[str(init)]
         for number, (_, curve) in enumerate(part.groupby("trial_id", observed=True)):
             label = NAMES[str(init)] if number == 0 else None
-            axes.plot(curve["iteration"], curve["box_ap"], color=COLOURS[str(init)], lw=1.3, label=label)
-            axes.plot(curve["iteration"].iloc[-1:], curve["box_ap"].iloc[-1:], "o", ms=4, color=COLOURS[str(init)])
-    _dress(axes, unit, "box AP (%)")
+            x, y = curve["iteration"], curve[study.leading.column]
+            axes.plot(x, y, color=colour, lw=1.3, label=label)
+            axes.plot(x.iloc[-1:], y.iloc[-1:], "o", ms=4, color=colour)
+    _dress(axes, study.unit, f"{study.leading.name} (%)")
 
 
-def _draw_losses(axes: Axes, rows: pd.DataFrame, unit: int) -> None:
+def _draw_losses(axes: Axes, rows: pd.DataFrame, study: StudyTable) -> None:
     for (init, split), part in rows.groupby(["init", "split"], observed=True):
         for number, (_, curve) in enumerate(part.groupby("trial_id", observed=True)):
             label = f"{NAMES[str(init)]}, {'training' if split == 'train' else 'validation'}" if number == 0 else None
             style = "-" if split == "val" else ":"
             axes.plot(curve["iteration"], curve["loss"], style, color=COLOURS[str(init)], lw=1.1, label=label)
-    _dress(axes, unit, "loss")
+    _dress(axes, study.unit, "loss")
 
 
 def _dress(axes: Axes, unit: int, ylabel: str) -> None:

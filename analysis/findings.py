@@ -10,6 +10,7 @@ from analysis.cost import Cost, study_cost, trial_hours
 from analysis.crossover import TOLERANCES
 from analysis.evidence import SettingEvidence
 from analysis.exposure import exposure_lines
+from analysis.leading import BOX
 from analysis.less_data import data_gaps, data_table, paper_data_table
 from analysis.load import StudyTable
 from analysis.metrics import category_table, metric_table
@@ -22,10 +23,16 @@ from analysis.verdict import duration
 def final_table(found: list[SettingEvidence]) -> Table:
     """Final AP per init and schedule with the difference and its interval: Table 1 of the paper for this study."""
     lines = []
+    has_masks = any(arm and arm.mask_values for one in found for line in one.lines for arm in line.arms)
     for one in found:
         for line in one.lines:
             random, pretrained = line.random, line.pretrained
             mask = one.mask_deltas.get(line.total)
+            mask_cells = (
+                number(random.mask_mean) if random else "–",
+                number(pretrained.mask_mean) if pretrained else "–",
+                signed(mask.value) if mask else "–",
+            )
             seeds = [len(arm.values) if arm else 0 for arm in (random, pretrained)]
             lines.append(
                 (
@@ -35,16 +42,20 @@ def final_table(found: list[SettingEvidence]) -> Table:
                     mean_spread(pretrained.mean, pretrained.spread) if pretrained else "–",
                     signed(line.delta),
                     bounds(one.deltas.get(line.total)),
-                    number(random.mask_mean) if random else "–",
-                    number(pretrained.mask_mean) if pretrained else "–",
-                    signed(mask.value) if mask else "–",
+                    *(mask_cells if has_masks else ()),
                     str(seeds[0]) if seeds[0] == seeds[1] else f"{seeds[0]} / {seeds[1]}",
                 )
             )
     setting = ("setting",) if len(found) > 1 else ()
-    names = ("schedule", "random", "pre-trained", "Δ box AP", "95% CI", "random mask", "pre-trained mask", "Δ mask AP")
+    masks = ("random mask", "pre-trained mask", "Δ mask AP") if has_masks else ()
+    names = ("schedule", "random", "pre-trained", f"Δ {ap_name(found)}", "95% CI", *masks)
     note = "AP in percent at the end of each schedule, mean ± standard deviation over seeds. Δ is random − pre-trained."
     return Table("final", "Final AP per init and schedule", (*setting, *names, "seeds"), lines, note)
+
+
+def ap_name(found: list[SettingEvidence]) -> str:
+    """The leading metric in words."""
+    return found[0].metric.name if found else BOX.name
 
 
 def crossover_table(found: list[SettingEvidence]) -> Table:
@@ -81,7 +92,12 @@ def reach_table(found: list[SettingEvidence]) -> Table:
             ratio = "–" if math.isnan(line.ratio) else f"{line.ratio:.1f}×"
             lines.append((*((one.label,) if len(found) > 1 else ()), number(line.ap), *cells, ratio))
     shares = "25, 50, 75, 90 and 100" if len(found) == 1 else "50 and 90"
-    header = (*(("setting",) if len(found) > 1 else ()), "box AP", "random, iterations", "pre-trained, iterations")
+    header = (
+        *(("setting",) if len(found) > 1 else ()),
+        ap_name(found),
+        "random, iterations",
+        "pre-trained, iterations",
+    )
     header = (*header, "random, images", "pre-trained, images")
     header = (*header, "random, device time", "pre-trained, device time", "ratio of iterations")
     note = (
@@ -107,7 +123,7 @@ def converged_table(found: list[SettingEvidence]) -> Table:
 
 def leap_table(study: StudyTable) -> Table:
     """The leap of AP at each drop of the learning rate, mean over seeds and settings."""
-    table = leaps(study) if "box_ap" in study.rows else pd.DataFrame()
+    table = leaps(study) if study.leading.column in study.rows else pd.DataFrame()
     lines: list[tuple[str, ...]] = []
     most = 0
     if len(table):
@@ -122,7 +138,7 @@ def leap_table(study: StudyTable) -> Table:
     names = ("first drop", "leap", "second drop", "leap", "third drop", "leap")
     header = ("arm", *names[: 2 * most])
     lines = [(*line, *("–",) * (len(header) - len(line))) for line in lines]
-    note = "Box AP at the last evaluation up to the drop → at the next one; mean over seeds and settings."
+    note = "AP at the last evaluation up to the drop → at the next one; mean over seeds and settings."
     return Table("leaps", "The leap at each drop of the learning rate", header, lines, note)
 
 
@@ -147,7 +163,15 @@ def overfitting_lines(study: StudyTable) -> Table:
                 f"yes ({share} of {len(part)})" if share else "no",
             )
         )
-    header = ("trial", "training loss", "validation loss", "gap", "lowest validation loss", "box AP", "peak AP")
+    header = (
+        "trial",
+        "training loss",
+        "validation loss",
+        "gap",
+        "lowest validation loss",
+        study.leading.name,
+        "peak AP",
+    )
     note = (
         "At the end of training, mean over seeds; training loss is the mean of the last three rows. Over-fits: the "
         "validation loss ends at least 5% above its lowest while the training loss went on falling."
@@ -209,6 +233,8 @@ def paper_table(found: list[SettingEvidence]) -> Table:
     """Ours, the paper's, and the difference."""
     lines = []
     for one in found:
+        if one.metric is not BOX:
+            continue
         backbone, norm = one.setting[0], one.setting[1]
         arm = ARMS.get((backbone, norm), "R50 GN")
         for line in beside(one.lines, backbone, norm):

@@ -52,8 +52,9 @@ def data_table(study: StudyTable, gaps: dict[float, tuple[SettingEvidence, Inter
         )
     header = ("data", "random", "pre-trained", "Δ", "95% CI", "training loss, random", "pre-trained", "break-down")
     note = (
-        "Best box AP over schedules and the training loss at the longest one. Break-down, the paper's signature: "
-        "random init fits its training pictures as well (training loss at most 10% above), yet its AP stays behind."
+        f"Best {study.leading.name} over schedules and the training loss at the longest one. "
+        "Break-down, the paper's signature: random init fits its training pictures as well (training loss at most 10% "
+        "above), yet its AP stays behind."
     )
     return Table("data", "Less data", header, lines, note)
 

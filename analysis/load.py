@@ -14,6 +14,7 @@ import pandas as pd
 from analysis.arms import FACTORS, factors, in_levels, varying
 from analysis.checks import check_rows
 from analysis.files import StorageReader
+from analysis.leading import LeadingMetric, leading_metric
 from analysis.rows import SegmentProgress, read_rows, segment_progress
 from raystudy.errors import StorageError
 from raystudy.records import SegmentRef, TrialRecord, TrialState, record_from_dict
@@ -53,6 +54,11 @@ class StudyTable:
 
     links: Mapping[str, str]
     """What it is called -> address of a view of this study elsewhere, such as a workspace of Weights & Biases."""
+
+    @functools.cached_property
+    def leading(self) -> LeadingMetric:
+        """The metric by which the study is answered."""
+        return leading_metric(self.specs.values(), self.rows.columns)
 
     @functools.cached_property
     def val(self) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from analysis.load import StudyTable
 from analysis.overfitting import CATCH_UP, RISE
 from analysis.statistics import NUM_DRAWS
 from analysis.tables import Table, number
+from analysis.verdict import missing_pictures
 
 MAX_TRIALS = 500
 """Trials that the page lists; the CSV file has them all."""
@@ -42,7 +43,7 @@ def trials_table(study: StudyTable) -> Table:
     """Every trial with its factors, state and last AP."""
     val = study.val
     last = val.drop_duplicates("trial_id", keep="last").set_index("trial_id") if len(val) else val
-    ap = last["box_ap"].to_dict() if "box_ap" in last else {}
+    ap = last[study.leading.column].to_dict() if study.leading.column in last else {}
     lines = []
     columns = ["init", "schedule", "data", "seed", "other", "state", "iteration", "error"]
     for trial_id, line in study.trials[columns].astype(str).iterrows():
@@ -50,8 +51,8 @@ def trials_table(study: StudyTable) -> Table:
         state = line["state"] + (f": {line['error']}" if line["error"] else "")
         cells = [line["init"], line["schedule"], line["data"], line["seed"], line["other"] or "–"]
         lines.append((str(trial_id), *cells, state, f"{int(line['iteration']):,}", number(value)))
-    header = ("trial", "init", "schedule", "data", "seed", "else", "state", "iterations", "box AP")
-    return Table("trials", "Every trial", header, lines, "Box AP of the last evaluation, finished or not.")
+    header = ("trial", "init", "schedule", "data", "seed", "else", "state", "iterations", study.leading.name)
+    return Table("trials", "Every trial", header, lines, "AP of the last evaluation, finished or not.")
 
 
 def trials_html(study: StudyTable) -> str:
@@ -142,8 +143,10 @@ def _interval_words(found: list[SettingEvidence]) -> str:
     draws = [one.draws for one in found if one.draws is not None]
     has_images = any(one.has_images for one in draws)
     has_seeds = any(one.has_seeds for one in draws)
+    if not found:
+        return ""
     if not (has_images or has_seeds):
-        return "None: one seed an arm, and no per-picture matches stored. All differences are of measured numbers."
+        return f"None: one seed an arm, and {missing_pictures(found[0])}. Differences are of measured numbers."
     parts = []
     if has_images:
         parts.append("a paired bootstrap over validation pictures (each trial scored on the same drawn pictures)")
@@ -153,7 +156,7 @@ def _interval_words(found: list[SettingEvidence]) -> str:
     if not has_seeds:
         text += " One seed: they say how these weights would fare on other pictures, not how another training would go."
     if not has_images:
-        text += " The validation pictures are taken as given."
+        text += f" The validation pictures are taken as given: {missing_pictures(found[0])}."
     return text + " A best schedule is chosen anew in each draw."
 
 

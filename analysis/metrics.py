@@ -9,6 +9,7 @@ from analysis.convergence import finals
 from analysis.crossover import delta
 from analysis.evidence import SettingEvidence
 from analysis.examples import category_names
+from analysis.leading import LeadingMetric
 from analysis.load import StudyTable
 from analysis.statistics import Cell, Floats, Interval, make_draws
 from analysis.tables import Table, bounds, number, signed
@@ -48,8 +49,8 @@ _SLICES = {"ap": slice(None), "ap50": slice(0, 1), "ap75": slice(5, 6)}
 def metric_deltas(study: StudyTable, found: SettingEvidence) -> list[tuple[str, float, float, Interval]]:
     """Name, mean of random, mean of pre-trained, and the difference, of every metric that the study has.
 
-    Where matches are stored, a metric that they do not give (VOC's AP, whose rule of matching is another) comes without
-    an interval, since one from seeds alone would look better than those beside it.
+    Where matches are stored, a metric that they do not give comes without an interval, since one from seeds alone would
+    look better than those beside it. The leading metric has the answer's own.
     """
     if not found.ends:
         return []
@@ -70,8 +71,13 @@ def metric_deltas(study: StudyTable, found: SettingEvidence) -> list[tuple[str, 
     return lines
 
 
+def matched_kind(metric: LeadingMetric) -> str:
+    """Kind of the matches by which thresholds and categories are compared: COCO's of boxes for VOC data too."""
+    return metric.matches or "box"
+
+
 def iou_deltas(found: SettingEvidence) -> list[tuple[float, Interval]]:
-    """The difference at each IoU threshold, box AP; empty without stored matches of every trial."""
+    """The difference at each IoU threshold (OKS for keypoints); empty without stored matches of every trial."""
 
     def pick(threshold: int) -> Callable[[Floats], Floats]:
         return lambda ap: summary(ap, slice(threshold, threshold + 1))
@@ -80,8 +86,9 @@ def iou_deltas(found: SettingEvidence) -> list[tuple[float, Interval]]:
 
 
 def category_deltas(found: SettingEvidence) -> list[tuple[int, Interval]]:
-    """The difference in each category (its place in the list of categories, from 1), box AP; largest first."""
-    some = next(iter(found.observed_ap.values()), None)
+    """The difference in each category (its place in the list of categories, from 1); largest first."""
+    kind = matched_kind(found.metric)
+    some = next((ap for (_, one), ap in found.observed_ap.items() if one == kind), None)
     lines = []
     for category in range(0 if some is None else len(some)):
 
@@ -105,6 +112,8 @@ def metric_table(study: StudyTable, found: list[SettingEvidence]) -> Table:
             lines.append((name, *setting, one.end_label, *cells))
     setting = ("setting",) if len(found) > 1 else ()
     note = "Mean over seeds at the longest schedule that both inits have finished. Δ is random − pre-trained."
+    if not study.leading.has_matches and any(one.draws and one.draws.has_seeds for one in found):
+        note += f" The interval of {study.leading.name} is of seeds alone, the others' of pictures too."
     header = ("metric", *setting, "schedule", "random", "pre-trained", "Δ", "95% CI")
     return Table("metrics", "Every metric", header, lines, note)
 
@@ -122,15 +131,19 @@ def category_table(study: StudyTable, found: list[SettingEvidence]) -> Table:
             name = names[category - 1] if category <= len(names) else f"category {category}"
             lines.append((name, *setting, signed(gap.value), bounds(gap)))
     setting = ("setting",) if len(found) > 1 else ()
+    if count == len(found):  # a single category says what the table of metrics says
+        lines = []
     note = (
-        f"Box AP. The largest of {count} differences, picked from many and not adjusted for that: of 20 such intervals "
-        "about one misses the truth by chance."
+        f"{matched_kind(study.leading).capitalize()} AP. The largest of {count} differences, picked from many and not "
+        "adjusted for that: of 20 such intervals about one misses the truth by chance."
     )
     return Table("categories", "Largest differences by category", ("category", *setting, "Δ", "95% CI"), lines, note)
 
 
 def _difference(found: SettingEvidence, values: Mapping[Cell, Mapping[int, float]], metric: str) -> Interval:
     kind, _, name = metric.partition("_")
+    if metric == found.metric.column:
+        return found.end_gap
     if not found.ap_draws:
         return delta(make_draws(values, seed=found.draw_seed), END)
     by_images: dict[Cell, dict[int, Floats]] = {}
@@ -154,13 +167,14 @@ def _from_matches(found: SettingEvidence, pick: Callable[[Floats], Floats]) -> I
         return None
     cells: dict[Cell, dict[int, float]] = {}
     by_images: dict[Cell, dict[int, Floats]] = {}
+    kind = matched_kind(found.metric)
     for (init, total, seed), trial_id in found.trial_ids.items():
         if total != found.ends[init]:
             continue
-        if (trial_id, "box") not in found.ap_draws:
+        if (trial_id, kind) not in found.ap_draws:
             return None
-        cells.setdefault((init, END), {})[seed] = float(pick(found.observed_ap[trial_id, "box"][..., None])[0])
-        by_images.setdefault((init, END), {})[seed] = pick(found.ap_draws[trial_id, "box"])
+        cells.setdefault((init, END), {})[seed] = float(pick(found.observed_ap[trial_id, kind][..., None])[0])
+        by_images.setdefault((init, END), {})[seed] = pick(found.ap_draws[trial_id, kind])
     has_gaps = any(np.isnan(drawn).any() for by_seed in by_images.values() for drawn in by_seed.values())
     draws = make_draws(cells, by_images, seed=found.draw_seed)
     # A draw without any object of a rare category has no AP in it: then there is no interval to give.

@@ -59,17 +59,17 @@ def overfitting_table(study: StudyTable) -> pd.DataFrame:
     found = []
     for trial_id, val in study.val.groupby("trial_id", observed=True):
         if trial_id in train:
-            one = trial_overfitting(str(trial_id), train[trial_id], val)
+            one = trial_overfitting(str(trial_id), train[trial_id], val, study.leading.column)
             found.append({**vars(one), "gap": one.gap, "rise": one.rise})
     columns = [*Overfitting.__dataclass_fields__, "gap", "rise"]
     table = pd.DataFrame(found, columns=columns).set_index("trial_id")
     return table.join(study.trials.drop(columns=["iteration", "error"]))
 
 
-def trial_overfitting(trial_id: str, train: pd.DataFrame, val: pd.DataFrame) -> Overfitting:
-    """The state of one trial from its training and its evaluation rows, in order."""
+def trial_overfitting(trial_id: str, train: pd.DataFrame, val: pd.DataFrame, metric: str) -> Overfitting:
+    """The state of one trial from its training and its evaluation rows, in order; ``metric`` is the column of AP."""
     losses, iterations = val["loss"].to_numpy(), val["iteration"].to_numpy()
-    ap = val["box_ap"].to_numpy() if "box_ap" in val else np.full(len(val), math.nan)
+    ap = val[metric].to_numpy() if metric in val else np.full(len(val), math.nan)
     low = int(np.nanargmin(losses)) if not np.isnan(losses).all() else len(losses) - 1
     peak = int(np.nanargmax(ap)) if not np.isnan(ap).all() else len(ap) - 1
     train_end = float(np.mean(train["loss"].to_numpy()[-_TAIL:]))

@@ -11,10 +11,11 @@ from analysis.answer import answer_html, overfitting_words
 from analysis.charts import curves, exposure_chart, interval_chart
 from analysis.evidence import SettingEvidence
 from analysis.examples import examples_html
+from analysis.leading import KEYPOINT
 from analysis.less_data import break_even_size_words, break_even_words, data_gaps
 from analysis.load import StudyTable
 from analysis.methods import methods_html, trials_html
-from analysis.metrics import iou_deltas
+from analysis.metrics import iou_deltas, matched_kind
 from analysis.paper import FROM_SCRATCH, beside, repeats_paper
 from analysis.tables import Table
 from analysis.verdict import Verdict
@@ -74,10 +75,10 @@ def fill(title: str, kicker: str, answer: str, sections: list[Section], lines: J
 
 def _sections(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> list[Section]:
     return [
-        _convergence(found, tables),
+        _convergence(study, found, tables),
         _less_data(study, found, tables),
         _overfitting(study, tables),
-        _metrics(found, tables),
+        _metrics(study, found, tables),
         Section("predictions", "Predictions side by side", examples_html(study, found), {}),
         _cost(study, found, tables),
         _beside(study, found, tables),
@@ -86,7 +87,7 @@ def _sections(study: StudyTable, found: list[SettingEvidence], tables: dict[str,
     ]
 
 
-def _convergence(found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
+def _convergence(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
     body = (
         "<p>Does training longer from random init reach what pre-training reaches? Each line is one trial. Trials of "
         "one init share their beginning and part where the learning rate drops, which gives AP its last leap. Hover "
@@ -101,7 +102,7 @@ def _convergence(found: list[SettingEvidence], tables: dict[str, Table]) -> Sect
     ]
     if lines:
         title = "Random − pre-trained at each schedule"
-        charts["deltas"] = interval_chart("deltas", title, "Δ box AP (shaded: within 1 AP)", lines)
+        charts["deltas"] = interval_chart("deltas", title, f"Δ {study.leading.name} (shaded: within 1 AP)", lines)
         body += figure("deltas", "intervals", title)
     body += _tables(tables, "final", "crossover", "converged", "reach", "leaps")
     return Section("convergence", "Convergence", body, charts)
@@ -112,7 +113,8 @@ def _less_data(study: StudyTable, found: list[SettingEvidence], tables: dict[str
     if not gaps:
         return Section("data", "Less data", "", {})
     title = "Random − pre-trained by data size, each at its best schedule"
-    chart = interval_chart("sizes", title, "Δ box AP", [(one.setting[2], gap) for one, gap in gaps.values()])
+    lines = [(one.setting[2], gap) for one, gap in gaps.values()]
+    chart = interval_chart("sizes", title, f"Δ {study.leading.name}", lines)
     is_images = not study.trials["train_images"].isna().any()
     words = f"{break_even_words(gaps)} {break_even_size_words(gaps, is_images)}"
     body = (
@@ -134,15 +136,17 @@ def _overfitting(study: StudyTable, tables: dict[str, Table]) -> Section:
     return Section("overfitting", "Over-fitting", body + _tables(tables, "overfitting"), {})
 
 
-def _metrics(found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
+def _metrics(study: StudyTable, found: list[SettingEvidence], tables: dict[str, Table]) -> Section:
     body, charts = _tables(tables, "metrics"), {}
+    objects, measure = ("keypoints", "OKS") if study.leading is KEYPOINT else ("boxes", "IoU")
     for position, one in enumerate(found):
-        ious = [(f"IoU {iou:.2f}", gap) for iou, gap in iou_deltas(one)]
+        ious = [(f"{measure} {iou:.2f}", gap) for iou, gap in iou_deltas(one)]
         if ious:
             key = f"ious-{position}"
             where = f" ({one.label})" if len(found) > 1 else ""
-            title = f"Does pre-training help less where boxes must be sharper? By IoU at {one.end_label}{where}"
-            charts[key] = interval_chart(key, title, "Δ box AP", ious)
+            question = f"Does pre-training help less where {objects} must be sharper?"
+            title = f"{question} By {measure} at {one.end_label}{where}"
+            charts[key] = interval_chart(key, title, f"Δ {matched_kind(study.leading)} AP", ious)
             body += figure(key, "intervals", title)
     return Section("metrics", "Metrics", body + _tables(tables, "categories"), charts)
 

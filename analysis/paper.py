@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.convergence import ScheduleLine
+from analysis.leading import BOX
 from analysis.load import StudyTable
 
 PAPER_UNIT = 90_000
@@ -113,9 +114,10 @@ def paper_schedules(backbone: str, norm: str) -> dict[str, PaperArm]:
 
 
 def repeats_paper(study: StudyTable) -> bool:
-    """Whether the study's schedules and validation set are the paper's, so that its curves can be laid over."""
-    val = study.val
-    return study.unit == PAPER_UNIT and len(val) > 0 and set(val["num_images"]) == {NUM_VAL_IMAGES}
+    """Whether the study's schedules, validation set and metric are the paper's, so that its curves can be laid over."""
+    if study.leading is not BOX or study.unit != PAPER_UNIT:
+        return False
+    return len(study.val) > 0 and set(study.val["num_images"]) == {NUM_VAL_IMAGES}
 
 
 def overlay(backbone: str, norm: str) -> list[PaperCurve]:

@@ -130,9 +130,11 @@ def _support(claim: Claim, line: ScheduleLine, gap: Interval, found: SettingEvid
     if claim is Claim.UNSURE:
         parts.append(_advice(gap, found, line.total, hours_per_seed))
     if not gap.is_known:
-        parts.append("no confidence interval can be given: one seed, and no per-picture matches stored")
+        parts.append(f"no confidence interval can be given: one seed, and {missing_pictures(found)}")
     elif found.num_seeds == 1:
         parts.append("one seed, so this speaks of these weights and not of the method")
+    elif not found.metric.has_matches:
+        parts.append("the interval is of seeds alone, validation pictures taken as given")
     speed = next((r for r in found.reach if 0.85 < r.ap / max(found.reach[-1].ap, 1e-9) < 0.95), None)
     if speed is not None and speed.ratio > 1.1:
         parts.append(f"to reach {speed.ap:.1f} AP random init needs {speed.ratio:.1f} times the iterations")
@@ -143,6 +145,13 @@ def _support(claim: Claim, line: ScheduleLine, gap: Interval, found: SettingEvid
     seeds = f", {found.num_seeds} seeds" if found.num_seeds > 1 else ""
     numbers = f" (Δ to pre-trained's best at {line.schedule}: {gap}{seeds})"
     return "; ".join([numbers, *parts])
+
+
+def missing_pictures(found: SettingEvidence) -> str:
+    """Why the pictures' chance is unknown."""
+    if found.metric.has_matches:
+        return "no per-picture matches stored"
+    return f"{found.metric.name} has no per-picture matches, its rule of matching being another"
 
 
 def _advice(gap: Interval, found: SettingEvidence, total: int, hours_per_seed: float) -> str:

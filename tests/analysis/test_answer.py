@@ -55,9 +55,9 @@ def test_over_fitting_is_counted_by_init(tmp_path: Path) -> None:
 
 
 def test_chance_is_excluded_only_where_the_interval_is() -> None:
-    assert chance_words(Interval(1.0, 0.1, 2.0)).startswith("Chance alone does not explain it")
-    assert chance_words(Interval(1.0, -0.1, 2.0)).startswith("That may be chance")
-    assert chance_words(Interval(1.0)).startswith("Nothing is known")
+    assert chance_words(Interval(1.0, 0.1, 2.0), "no matches").startswith("Chance alone does not explain it")
+    assert chance_words(Interval(1.0, -0.1, 2.0), "no matches").startswith("That may be chance")
+    assert chance_words(Interval(1.0), "no matches").startswith("Nothing is known")
 
 
 def test_many_settings_without_an_answer_say_so_once(tmp_path: Path) -> None:

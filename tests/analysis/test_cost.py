@@ -41,7 +41,7 @@ def test_exposure_counts_pre_training_for_its_arm_only(study: StudyTable) -> Non
 
 
 def test_reaching_an_ap_counts_the_first_evaluation_there(study: StudyTable) -> None:
-    low, high, never = reach(with_hours(study), [20.0, 38.0, 90.0])
+    low, high, never = reach(with_hours(study), [20.0, 38.0, 90.0], "box_ap")
     first = next(i for i in range(10, 361, 10) if catch_up(trial("pretrained", 4), i)["box_ap"] >= 20)
     assert low.iterations["pretrained"] <= first
     assert low.ratio > 1
