@@ -122,7 +122,7 @@ def instances_axis(most: tuple[int | None, ...]) -> Axis:
     """Most instances of a training image; None keeps all."""
     levels = (
         Level(
-            name="all instances" if count is None else f"{count} an image",
+            name="all instances" if count is None else f"{count} instance{'s' if count > 1 else ''} an image",
             overrides={"data.instances_per_image": count},
         )
         for count in most

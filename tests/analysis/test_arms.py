@@ -2,6 +2,7 @@
 
 from analysis.arms import in_levels, varying
 from raystudy.api import study_record
+from raystudy.spec.less_data import as_few_as_voc
 from raystudy.spec.plan import make_plan
 from raystudy.spec.presets import init_axis, load_preset
 from raystudy.spec.study import Axis, Level, StudySpec
@@ -31,6 +32,15 @@ def _axis(name: str, **fields: tuple[object, ...]) -> Axis:
 def test_a_bundle_of_fields_is_called_by_its_level() -> None:
     row = _axis("row", evaluation__flip=(False, True), optimizer__base_lr=(0.04, 0.02))
     assert _others(init_axis(), row, SMOKE.seed_axis((0, 1))) == ["row 0", "row 0", "row 1", "row 1"] * 2
+
+
+def test_an_axis_is_left_out_where_its_levels_say_what_they_are_of() -> None:
+    assert _others(*as_few_as_voc(SMOKE)[:2]) == [
+        "all instances, 6 categories",
+        "all instances, 2 categories",
+        "1 instance an image, 6 categories",
+        "1 instance an image, 2 categories",
+    ]
 
 
 def test_named_factors_are_no_part_of_it() -> None:
