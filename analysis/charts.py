@@ -25,6 +25,10 @@ CURVE_METRICS = ("box_ap", "mask_ap", "box_ap50", "box_ap75", "keypoint_ap50", "
 """After the leading one."""
 
 
+TRAIN_AP = "train_box_ap"
+"""Box AP on a fixed part of the training set, where the study has measured it."""
+
+
 def curves(study: StudyTable, found: list[SettingEvidence]) -> Json:
     """Every trial's curves as parts of segments, each of which is stored once.
 
@@ -33,11 +37,12 @@ def curves(study: StudyTable, found: list[SettingEvidence]) -> Json:
     """
     every = max(1, math.ceil(len(study.rows) / MAX_POINTS))
     metrics = [name for name in dict.fromkeys((study.leading.column, *CURVE_METRICS)) if name in study.rows]
+    fits = [name for name in (TRAIN_AP,) if name in study.rows]
     numbers = {segment_id: position for position, segment_id in enumerate(study.segments.index)}
     segments: list[Json] = [{} for _ in numbers]
     unique = study.rows.drop_duplicates(["segment_id", "split", "iteration"]) if len(study.rows) else study.rows
     for (segment_id, split), part in unique.groupby(["segment_id", "split"], observed=True):
-        keys = [*metrics, "loss"] if split == "val" else ["loss"]
+        keys = ["loss"] if split == "train" else [*metrics, *fits, "loss"]
         segments[numbers[str(segment_id)]][str(split)] = _series(part, keys, every)
     return {
         "metrics": [[name, METRICS[name]] for name in metrics],

@@ -146,6 +146,7 @@ def overfitting_lines(study: StudyTable) -> Table:
     """Training against validation per init, schedule and data size; mean over seeds."""
     table = overfitting_table(study)
     lines = []
+    has_train_ap = bool(len(table)) and not table["train_ap"].isna().all()
     keys = ["backbone", "norm", "data", "other", "init", "total", "schedule"]
     for key, part in table[table["state"] == "complete"].groupby(keys, sort=False, observed=True):
         values = [number(float(part[name].mean()), 2) for name in ("train_loss", "val_loss")]
@@ -160,18 +161,12 @@ def overfitting_lines(study: StudyTable) -> Table:
                 low,
                 number(float(part["ap"].mean())),
                 peak,
+                *((number(float(part["train_ap"].mean())),) if has_train_ap else ()),
                 f"yes ({share} of {len(part)})" if share else "no",
             )
         )
-    header = (
-        "trial",
-        "training loss",
-        "validation loss",
-        "gap",
-        "lowest validation loss",
-        study.leading.name,
-        "peak AP",
-    )
+    header = ("trial", "training loss", "validation loss", "gap", "lowest validation loss")
+    header = (*header, study.leading.name, "peak AP", *(("box AP, training pictures",) if has_train_ap else ()))
     note = (
         "At the end of training, mean over seeds; training loss is the mean of the last three rows. Over-fits: the "
         "validation loss ends at least 5% above its lowest while the training loss went on falling."

@@ -39,6 +39,9 @@ class Overfitting:
     ap: float
     ap_peak: float
     ap_peak_at: int
+    train_ap: float
+    """Box AP on the training pictures that were scored, at the last time; nan where none were."""
+
     is_overfitting: bool
     """Validation loss ends ``RISE`` above its minimum while training loss went on falling."""
 
@@ -75,6 +78,7 @@ def trial_overfitting(trial_id: str, train: pd.DataFrame, val: pd.DataFrame, met
     train_end = float(np.mean(train["loss"].to_numpy()[-_TAIL:]))
     then = train[train["iteration"] <= iterations[low]]["loss"].to_numpy()
     train_then = float(np.mean(then[-_TAIL:])) if len(then) else math.inf
+    known = val["train_box_ap"].dropna().to_numpy() if "train_box_ap" in val else np.zeros(0)
     has_risen = bool(losses[-1] > losses[low] * (1 + RISE))
     return Overfitting(
         trial_id=trial_id,
@@ -85,6 +89,7 @@ def trial_overfitting(trial_id: str, train: pd.DataFrame, val: pd.DataFrame, met
         ap=float(ap[-1]),
         ap_peak=float(ap[peak]),
         ap_peak_at=int(iterations[peak]),
+        train_ap=float(known[-1]) if len(known) else math.nan,
         is_overfitting=has_risen and train_end < train_then,
     )
 

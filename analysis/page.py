@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.answer import answer_html, overfitting_words
-from analysis.charts import curves, exposure_chart, interval_chart
+from analysis.charts import TRAIN_AP, curves, exposure_chart, interval_chart
 from analysis.evidence import SettingEvidence
 from analysis.examples import examples_html
 from analysis.leading import KEYPOINT
@@ -133,6 +133,11 @@ def _overfitting(study: StudyTable, tables: dict[str, Table]) -> Section:
         "validation loss rises. The two losses are different means: compare their distance between trials, and do not "
         "read it as an absolute.</p>" + figure("loss", "loss", "Training and validation loss over iterations")
     )
+    if TRAIN_AP in study.rows:
+        body += (
+            "<p>The same in AP: on a fixed part of the training pictures (dotted), scored as the validation pictures "
+            "(solid) are. A detector that knows its training pictures by heart has the two far apart.</p>"
+        ) + figure("fit", "fit", "Box AP on training and on validation pictures over iterations")
     return Section("overfitting", "Over-fitting", body + _tables(tables, "overfitting"), {})
 
 

@@ -76,7 +76,7 @@ for (const host of document.querySelectorAll("figure.table")) {
 }
 for (const host of document.querySelectorAll(".chart")) {
   const kind = host.dataset.kind;
-  if (kind === "ap" || kind === "loss") { new Curves(host, kind); continue; }
+  if (["ap", "loss", "fit"].includes(kind)) { new Curves(host, kind); continue; }
   const chart = DATA.charts[host.id], draw = kind === "bars" ? drawBars : drawIntervals;
   onWidth(host, () => draw(host, chart));
 }

@@ -5,7 +5,7 @@ class Curves {
     this.host = host;
     this.kind = kind;
     this.setting = Number(host.dataset.setting || 0);
-    this.metric = kind === "loss" ? "loss" : DATA.curves.metrics[0][0];
+    this.metric = kind === "loss" ? "loss" : kind === "fit" ? "box_ap" : DATA.curves.metrics[0][0];
     this.off = new Set();
     this.zoom = null;
     this.controls = host.appendChild(html("div", { class: "controls" }));
@@ -25,7 +25,7 @@ class Curves {
       (value) => { this.metric = value; this.draw(); }, this.metric);
     const trials = this.current.trials, unique = (key) => [...new Set(trials.map((t) => t[key]))];
     for (const init of unique("init")) this.addToggle(`init:${init}`, NAMES[init], init);
-    if (this.kind === "loss") for (const split of ["val", "train"]) {
+    if (this.kind !== "ap") for (const split of ["val", "train"]) {
       this.addToggle(`split:${split}`, split === "val" ? "validation (solid)" : "training (dotted)");
     }
     const schedules = unique("schedule"), seeds = unique("seed").sort((a, b) => a - b);
@@ -58,22 +58,26 @@ class Curves {
     this.controls.append(button);
   }
 
+  /* Rows and key of a split's curve: AP on training pictures stands in the rows of evaluations. */
+  source(split) {
+    return this.kind === "fit" ? ["val", split === "val" ? "box_ap" : "train_box_ap"] : [split, this.metric];
+  }
   series() {
     const found = [], off = this.off;
     for (const trial of this.current.trials) {
       if (["init", "schedule", "seed"].some((key) => off.has(`${key}:${trial[key]}`))) continue;
-      for (const split of this.kind === "loss" ? ["val", "train"] : ["val"]) {
+      for (const split of this.kind === "ap" ? ["val"] : ["val", "train"]) {
         if (off.has(`split:${split}`)) continue;
-        const x = [], y = [];
+        const x = [], y = [], [of, key] = this.source(split);
         for (const [segment, start, end] of trial.parts) {
-          const rows = DATA.curves.segments[segment][split];
-          if (!rows || !rows[this.metric]) continue;
+          const rows = DATA.curves.segments[segment][of];
+          if (!rows || !rows[key]) continue;
           rows.x.forEach((at, i) => {
-            if (at > start && at <= end && rows[this.metric][i] !== null) { x.push(at); y.push(rows[this.metric][i]); }
+            if (at > start && at <= end && rows[key][i] !== null) { x.push(at); y.push(rows[key][i]); }
           });
         }
         const name = `${NAMES[trial.init]}, ${trial.schedule}, seed ${trial.seed}` +
-          (this.kind === "loss" ? (split === "val" ? ", validation" : ", training") : "");
+          (this.kind === "ap" ? "" : split === "val" ? ", validation" : ", training");
         if (x.length) found.push({ name, init: trial.init, kind: split, x, y });
       }
     }
@@ -100,9 +104,9 @@ class Curves {
     const seen = all.flatMap((s) => s.y.filter((_, i) => s.x[i] >= x0 && s.x[i] <= x1));
     let low = seen.reduce((m, v) => Math.min(m, v), Infinity), high = seen.reduce((m, v) => Math.max(m, v), -Infinity);
     if (!(high >= low)) [low, high] = [0, 1];
-    if (!this.zoom && this.kind === "ap") low = Math.min(0, low);
+    if (!this.zoom && this.kind !== "loss") low = Math.min(0, low);
     const pad = (high - low || 1) * 0.04;
-    low = low < 0 || this.zoom || this.kind !== "ap" ? low - pad : low; high += pad;
+    low = low < 0 || this.zoom || this.kind === "loss" ? low - pad : low; high += pad;
     const px = (v) => box.left + (v - x0) / (x1 - x0 || 1) * (box.right - box.left);
     const py = (v) => box.bottom - (v - low) / (high - low || 1) * (box.bottom - box.top);
     this.frame(box, { x0, x1, low, high, px, py, width, height });
@@ -150,7 +154,7 @@ class Curves {
       if (px(end) - taken > 24) { canvas.append(svg("text", { x: px(end), y: box.top - 8, "text-anchor": "middle" }, name)); taken = px(end); }
     }
     canvas.append(svg("line", { x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, class: "axis" }));
-    const label = this.kind === "loss" ? "loss" : (DATA.curves.metrics.find((m) => m[0] === this.metric) || ["", ""])[1] + ", %";
+    const label = this.kind === "loss" ? "loss" : this.kind === "fit" ? "box AP, %" : (DATA.curves.metrics.find((m) => m[0] === this.metric) || ["", ""])[1] + ", %";
     canvas.append(svg("text", { x: box.left - 38, y: box.top - 8 }, label));
     const unit = this.current.unit ? ` (1x = ${this.current.unit.toLocaleString("en")})` : "";
     canvas.append(svg("text", { x: (box.left + box.right) / 2, y: height - 5, "text-anchor": "middle" }, `iterations${unit}`));

@@ -2,11 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from analysis.charts import curves
 from analysis.evidence import evidence
+from analysis.findings import overfitting_lines
 from analysis.less_data import break_even_words, data_gaps, data_table
 from analysis.load import load_study
 from analysis.overfitting import break_down, overfitting_table
 from analysis.paper import DATA_SIZES
+from analysis.report import write_report
 from analysis.statistics import Interval
 from raystudy.spec.trial import TrialSpec
 from tests.analysis.synthetic import UNIT, catch_up, trial, write_study
@@ -29,6 +32,24 @@ def test_a_validation_loss_that_turns_is_over_fitting_and_one_that_does_not_is_n
     assert small["rise"] == pytest.approx(0.4 / 1.7)
     assert not bool(large["is_overfitting"])
     assert large["gap"] > 0
+
+
+def test_ap_on_training_pictures_is_drawn_and_told_where_it_was_measured(tmp_path: Path) -> None:
+    def by_heart(spec: TrialSpec, iteration: int) -> dict[str, float]:
+        return overfits(spec, iteration) | {"train_box_ap": 90.0 * iteration / spec.schedule.total}
+
+    study = load_study(str(tmp_path), write_study(tmp_path, [trial("random", 2)], by_heart))
+    table = overfitting_lines(study)
+    assert table.header[-2:] == ("box AP, training pictures", "over-fits")
+    assert table.lines[0][-2] == "90.0"
+    (segment, *_) = curves(study, evidence(study))["segments"]
+    assert segment["val"]["train_box_ap"][0] == 5.0
+    page = write_report(str(tmp_path), study.name).path.read_text()
+    assert 'data-kind="fit"' in page
+
+    plain = load_study(str(tmp_path), write_study(tmp_path, [trial("random", 2)], overfits, name="plain"))
+    assert overfitting_lines(plain).header[-2:] == ("peak AP", "over-fits")
+    assert 'data-kind="fit"' not in write_report(str(tmp_path), "plain").path.read_text()
 
 
 def test_rising_validation_loss_without_falling_training_loss_is_none(tmp_path: Path) -> None:
