@@ -3,6 +3,7 @@
 #   make test             all tests                              make test ARGS="tests/spec -k schedule"
 #   make lint             ruff and mypy, as CI runs them
 #   make bench            the figures that we claim, measured again
+#   make docs             the documentation as a site, in site/
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell \
 	$(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)) python3)
@@ -10,7 +11,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 ARGS ?=
 
-.PHONY: study test lint bench venv clean
+.PHONY: study test lint bench docs venv clean
 .DEFAULT_GOAL := study
 
 study: $(INSTALLED)
@@ -27,6 +28,9 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; OMP_NUM_THREADS=1 $(BIN)/python $$benchmark; done
 
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 venv: $(INSTALLED)
 
 # The stamp is written last, so that an installation that was cut off is done again.
@@ -38,4 +42,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build site *.egg-info .mypy_cache .ruff_cache .pytest_cache

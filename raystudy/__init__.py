@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raystudy.api import Outcome, load, run
     from raystudy.cluster.settings import RunSettings
+    from raystudy.data.resolve import resolve_data
     from raystudy.errors import RaystudyError
+    from raystudy.flags import on_data
     from raystudy.spec.plan import Plan, make_plan
     from raystudy.spec.presets import Preset, fraction_axis, init_axis, load_preset, norm_axis, schedule_axis, seed_axis
     from raystudy.spec.study import Axis, Level, StudySpec
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 _PLACES = {
     "raystudy.api": ("Outcome", "load", "run"),
     "raystudy.cluster.settings": ("RunSettings",),
+    "raystudy.data.resolve": ("resolve_data",),
     "raystudy.errors": ("RaystudyError",),
+    "raystudy.flags": ("on_data",),
     "raystudy.spec.plan": ("Plan", "make_plan"),
     "raystudy.spec.presets": (
         "Preset",
@@ -64,8 +68,10 @@ __all__ = [
     "load_preset",
     "make_plan",
     "norm_axis",
+    "on_data",
     "read_study",
     "replaced",
+    "resolve_data",
     "run",
     "schedule_axis",
     "seed_axis",

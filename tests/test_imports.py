@@ -45,7 +45,7 @@ MAY_IMPORT = {
     | MIDDLE
     | {"training", "cluster", "analysis", "console", "api", "crossover", "flags", "commands", "cli"},
     "__main__": {"cli"},
-    "__init__": BASE | {"api", "cluster", "study_file"},
+    "__init__": BASE | {"api", "cluster", "data", "flags", "study_file"},
 }
 """Area -> areas that it may import. An area is a folder or module of raystudy, or the package analysis."""
 
