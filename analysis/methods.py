@@ -21,7 +21,10 @@ MAX_TRIALS = 500
 def methods_html(study: StudyTable, found: list[SettingEvidence]) -> str:
     """Data, recipe, seeds, statistics, versions."""
     entries = [
-        ("Trials", f"{len(study.trials)} in {len(found)} setting(s); 1x = {study.unit:,} iterations."),
+        (
+            "Trials",
+            f"{_count(len(study.trials), 'trial')} in {_count(len(found), 'setting')}; 1x = {study.unit:,} iterations.",
+        ),
         ("Data", _data_words(study)),
         ("Recipe", _recipe_words(study)),
         ("Pre-training", _pretraining_words(study)),
@@ -77,6 +80,10 @@ def trials_html(study: StudyTable) -> str:
     )
 
 
+def _count(number_of: int, thing: str) -> str:
+    return f"{number_of} {thing}" + ("" if number_of == 1 else "s")
+
+
 def _own_specs(study: StudyTable, common: dict[str, Any]) -> str:
     """What each trial has of its own, and where its rows lie."""
     lines = []
@@ -130,7 +137,7 @@ def _recipe_words(study: StudyTable) -> str:
 def _pretraining_words(study: StudyTable) -> str:
     words = []
     for weights_id, provenance in study.weights.items():
-        told = {k: v for k, v in provenance.items() if isinstance(v, str | int | float) and len(str(v)) < 60}
+        told = {k: v for k, v in provenance.items() if isinstance(v, str | int | float) and 0 < len(str(v)) < 60}
         words.append(f"{weights_id} ({', '.join(f'{key} {_plain(value)}' for key, value in told.items())})")
     return "; ".join(words)
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from analysis.statistics import Interval
 
+LONG_NAME = 16
+"""Letters of a line's name above which it is broken on a phone."""
+
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "Δ": r"$\Delta$", "±": r"$\pm$", "−": "$-$", "…": r"\ldots "}
 
 
@@ -30,9 +33,10 @@ class Table:
         head = "".join(f"<th scope='col'>{html.escape(cell)}</th>" for cell in self.header)
         body = "\n".join(f"<tr>{''.join(self._cell(i, c) for i, c in enumerate(line))}</tr>" for line in self.lines)
         note = f"<p class='note'>{html.escape(self.note)}</p>" if self.note else ""
+        kind = "table long" if max((len(line[0]) for line in self.lines), default=0) > LONG_NAME else "table"
         return (
-            f"<figure class='table' data-name='{self.name}'><div class='scroll' tabindex='0'><table>"
-            f"<caption>{html.escape(self.title)}</caption>"
+            f"<figure class='{kind}' data-name='{self.name}'><div class='scroll' tabindex='0'><table>"
+            f"<caption><span>{html.escape(self.title)}</span></caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}</figure>"
         )
 
