@@ -20,11 +20,9 @@ MAX_TRIALS = 500
 
 def methods_html(study: StudyTable, found: list[SettingEvidence]) -> str:
     """Data, recipe, seeds, statistics, versions."""
+    counted = f"{_count(len(study.trials), 'trial')} in {_count(len(found), 'setting')}"
     entries = [
-        (
-            "Trials",
-            f"{_count(len(study.trials), 'trial')} in {_count(len(found), 'setting')}; 1x = {study.unit:,} iterations.",
-        ),
+        ("Trials", f"{counted}; 1x = {study.unit:,} iterations."),
         ("Data", _data_words(study)),
         ("Recipe", _recipe_words(study)),
         ("Pre-training", _pretraining_words(study)),
