@@ -41,15 +41,23 @@ def answer_html(study: StudyTable, found: list[SettingEvidence], verdicts: list[
         )
         head = f"<h1>No answer yet.</h1><p class='support'>{text}</p>"
     elif verdicts:
-        items = "".join(
-            f"<li><b>{html.escape(one.label)}</b> {html.escape(verdict.headline)}. "
-            f"<span class='soft'>{html.escape(support_words(verdict))}</span></li>"
-            for one, verdict in zip(found, verdicts, strict=True)
-        )
+        items = _items(found, verdicts)
         title = break_even_words(gaps) if gaps else f"{len(found)} comparisons of random and pre-trained init"
         head = f"<h1>{html.escape(title)}</h1><ul class='answers'>{items}</ul>"
     facts = _facts(study, found[0]) if len(found) == 1 else ""
     return head + _banner(study) + facts + _list(findings(study, found)) + _words(study)
+
+
+def _items(found: list[SettingEvidence], verdicts: list[Verdict]) -> str:
+    """One answer a setting; those with the same words, such as that there is none yet, share one."""
+    labels: dict[tuple[str, str], list[str]] = {}
+    for one, verdict in zip(found, verdicts, strict=True):
+        labels.setdefault((verdict.headline, support_words(verdict)), []).append(one.label)
+    return "".join(
+        f"<li><b>{html.escape('; '.join(names))}</b> {html.escape(headline)}. "
+        f"<span class='soft'>{html.escape(support)}</span></li>"
+        for (headline, support), names in labels.items()
+    )
 
 
 def support_words(only: Verdict) -> str:
@@ -153,7 +161,8 @@ def _cost_words(study: StudyTable) -> str:
     before = sum(cost.pretraining_hours.values())
     told = f" and {duration(before)} of pre-training" if before else "; pre-training is not counted"
     words = f"{duration(cost.device_hours)} of one device{told}"
-    return f"{words}. Shared beginnings of trials saved {100 * cost.saved_share:.0f}% of the iterations."
+    saved = f" Shared beginnings of trials saved {100 * cost.saved_share:.0f}% of the iterations."
+    return f"{words}." + (saved if cost.saved_share >= 0.005 else "")
 
 
 def _banner(study: StudyTable) -> str:

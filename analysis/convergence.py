@@ -147,7 +147,7 @@ def leaps(study: StudyTable) -> pd.DataFrame:
                 )
     table = pd.DataFrame(lines, columns=["trial_id", "drop", "before", "after"])
     table["leap"] = table["after"] - table["before"]
-    return table.join(study.trials[["init", "schedule", "seed"]], on="trial_id")
+    return table.join(study.trials[["init", "schedule", "total", "seed", *SETTING]], on="trial_id")
 
 
 def _arm(part: pd.DataFrame, metric: str) -> Arm:

@@ -124,6 +124,17 @@ def evidence(study: StudyTable) -> list[SettingEvidence]:
     return found
 
 
+def differences(found: list[SettingEvidence]) -> list[tuple[str, Interval]]:
+    """Random minus pre-trained at each schedule of both, or at the ends that are compared where they share none."""
+    gaps = []
+    for one in found:
+        own = [(line.schedule, one.deltas[line.total]) for line in one.both]
+        if not own and one.ends:
+            own = [(one.end_label, one.end_gap)]
+        gaps += [(f"{schedule}, {one.label}" if len(found) > 1 else schedule, gap) for schedule, gap in own]
+    return gaps
+
+
 def _setting_evidence(
     study: StudyTable,
     setting: Setting,

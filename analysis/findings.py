@@ -1,6 +1,7 @@
 """Every table of the report, from the evidence."""
 
 import math
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -121,34 +122,42 @@ def converged_table(found: list[SettingEvidence]) -> Table:
     return Table("converged", "Has AP converged?", header, lines, note)
 
 
-def leap_table(study: StudyTable) -> Table:
-    """The leap of AP at each drop of the learning rate, mean over seeds and settings."""
+def leap_table(study: StudyTable, found: list[SettingEvidence]) -> Table:
+    """The leap of AP at each drop of the learning rate, mean over seeds."""
     table = leaps(study) if study.leading.column in study.rows else pd.DataFrame()
     lines: list[tuple[str, ...]] = []
     most = 0
     if len(table):
         table["number"] = table.groupby("trial_id", observed=True).cumcount()
-        for (init, schedule), part in table.groupby(["init", "schedule"], sort=False):
+        for line, part in _arms(table, found):
             cells = []
             for _, drop in part.groupby("number"):
                 before, after = float(drop["before"].mean()), float(drop["after"].mean())
                 cells += [f"{number(before)} → {number(after)}", signed(after - before)]
-            lines.append((f"{NAMES[str(init)]}, {schedule}", *cells))
+            lines.append((*line, *cells))
             most = max(most, len(cells) // 2)
     names = ("first drop", "leap", "second drop", "leap", "third drop", "leap")
-    header = ("arm", *names[: 2 * most])
+    header = ("arm", *(("setting",) if len(found) > 1 else ()), *names[: 2 * most])
     lines = [(*line, *("–",) * (len(header) - len(line))) for line in lines]
-    note = "AP at the last evaluation up to the drop → at the next one; mean over seeds and settings."
+    note = "AP at the last evaluation up to the drop → at the next one; mean over seeds."
     return Table("leaps", "The leap at each drop of the learning rate", header, lines, note)
 
 
-def overfitting_lines(study: StudyTable) -> Table:
+def _arms(table: pd.DataFrame, found: list[SettingEvidence]) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Init and schedule of each setting in words, shortest schedule first, and its trials of ``table``."""
+    for one in found:
+        own = table[(table[list(SETTING)].astype(str) == list(one.setting)).all(axis=1)]
+        for init in NAMES:
+            for (_, schedule), part in own[own["init"] == init].groupby(["total", "schedule"], observed=True):
+                yield (f"{NAMES[init]}, {schedule}", *((one.label,) if len(found) > 1 else ())), part
+
+
+def overfitting_lines(study: StudyTable, found: list[SettingEvidence]) -> Table:
     """Training against validation per init, schedule and data size; mean over seeds."""
     table = overfitting_table(study)
     lines = []
     has_train_ap = bool(len(table)) and not table["train_ap"].isna().all()
-    keys = ["backbone", "norm", "data", "other", "init", "total", "schedule"]
-    for key, part in table[table["state"] == "complete"].groupby(keys, sort=False, observed=True):
+    for line, part in _arms(table[table["state"] == "complete"], found):
         values = [number(float(part[name].mean()), 2) for name in ("train_loss", "val_loss")]
         values.append(signed(float(part["gap"].mean()), 2))
         low = f"{number(float(part['val_loss_min'].mean()), 2)} at {part['val_loss_min_at'].mean():,.0f}"
@@ -156,7 +165,7 @@ def overfitting_lines(study: StudyTable) -> Table:
         share = int(part["is_overfitting"].sum())
         lines.append(
             (
-                f"{NAMES[str(key[4])]}, {key[6]}" + (f", {key[2]}" if study.trials["data"].nunique() > 1 else ""),
+                *line,
                 *values,
                 low,
                 number(float(part["ap"].mean())),
@@ -165,7 +174,14 @@ def overfitting_lines(study: StudyTable) -> Table:
                 f"yes ({share} of {len(part)})" if share else "no",
             )
         )
-    header = ("trial", "training loss", "validation loss", "gap", "lowest validation loss")
+    header = (
+        "trial",
+        *(("setting",) if len(found) > 1 else ()),
+        "training loss",
+        "validation loss",
+        "gap",
+        "lowest validation loss",
+    )
     header = (*header, study.leading.name, "peak AP", *(("box AP, training pictures",) if has_train_ap else ()))
     note = (
         "At the end of training, mean over seeds; training loss is the mean of the last three rows. Over-fits: the "
@@ -174,9 +190,9 @@ def overfitting_lines(study: StudyTable) -> Table:
     return Table("overfitting", "Training against validation", (*header, "over-fits"), lines, note)
 
 
-def exposure_table(study: StudyTable) -> Table:
+def exposure_table(study: StudyTable, found: list[SettingEvidence]) -> Table:
     """What each arm has seen, with pre-training."""
-    lines = []
+    lines, labels = [], {one.setting: one.label for one in found}
     for line in exposure_lines(study, SETTING):
         cells = []
         for kind in ("images", "instances", "pixels_nominal", "pixels_measured"):
@@ -184,9 +200,9 @@ def exposure_table(study: StudyTable) -> Table:
             share = line.pretraining.get(kind, 0.0) / line.sum(kind) if line.sum(kind) else 0.0
             is_told = line.init == "random" or kind in line.pretraining
             cells.append(f"{text} ({100 * share:.0f}% before)" if share else text + ("" if is_told else " + ?"))
-        setting = (line.setting[2],) if study.trials["data"].nunique() > 1 else ()
+        setting = (labels.get(line.setting, "–"),) if len(found) > 1 else ()
         lines.append((f"{NAMES[line.init]}, {line.schedule}", *setting, *cells))
-    setting = ("data",) if study.trials["data"].nunique() > 1 else ()
+    setting = ("setting",) if len(found) > 1 else ()
     header = ("arm", *setting, "images", "instances", "pixels, 800×1333 each", "pixels, as fed")
     note = (
         "Totals of one trial trained alone, with its pre-training; in brackets the share that pre-training had seen. "
@@ -196,20 +212,22 @@ def exposure_table(study: StudyTable) -> Table:
     return Table("exposure", "What each arm has seen", header, lines, note)
 
 
-def cost_table(study: StudyTable, cost: Cost, price_per_hour: float | None = None) -> Table:
+def cost_table(
+    study: StudyTable, found: list[SettingEvidence], cost: Cost, price_per_hour: float | None = None
+) -> Table:
     """Device-hours (and money) of each arm as if trained alone, with pre-training's share counted and not."""
     hours = trial_hours(study)
     trials = study.trials.assign(hours=hours.reindex(study.trials.index))
     lines = []
-    for key, part in trials[trials["state"] == "complete"].groupby(["init", "total", "schedule"], sort=False):
-        init, total, schedule = map(str, key)
+    for line, part in _arms(trials[trials["state"] == "complete"], found):
+        init, total = str(part["init"].iloc[0]), int(part["total"].iloc[0])
         own = float(part["hours"].mean())
         before = [cost.pretraining_hours.get(str(w), math.nan) for w in part["weights_id"]]
         with_before = own + sum(before) / len(before) if init == "pretrained" else own
         counted = duration(with_before) if not math.isnan(with_before) else "not told"
         price = (_price(own, price_per_hour), _price(with_before, price_per_hour)) if price_per_hour else ()
-        lines.append((f"{NAMES[init]}, {schedule}", f"{int(total):,}", duration(own), counted, *price))
-    header = ("arm", "iterations", "device time", "with pre-training")
+        lines.append((*line, f"{total:,}", duration(own), counted, *price))
+    header = ("arm", *(("setting",) if len(found) > 1 else ()), "iterations", "device time", "with pre-training")
     header = (*header, *(("price", "with pre-training") if price_per_hour else ()))
     note = (
         f"One trial trained alone, mean over seeds. Together all trials trained {cost.iterations:,} iterations; "
@@ -253,13 +271,19 @@ def all_tables(
 ) -> dict[str, Table]:
     """Every table that has lines, by name."""
     gaps = data_gaps(study, found)
-    tables = [final_table(found), crossover_table(found), converged_table(found), reach_table(found), leap_table(study)]
+    tables = [
+        final_table(found),
+        crossover_table(found),
+        converged_table(found),
+        reach_table(found),
+        leap_table(study, found),
+    ]
     tables += [data_table(study, gaps), paper_data_table()] if gaps else []
     tables += [
-        overfitting_lines(study),
+        overfitting_lines(study, found),
         metric_table(study, found),
         category_table(study, found),
-        exposure_table(study),
+        exposure_table(study, found),
     ]
-    tables += [cost_table(study, study_cost(study), price_per_hour), paper_table(found)]
+    tables += [cost_table(study, found, study_cost(study), price_per_hour), paper_table(found)]
     return {table.name: table for table in tables if table.lines}

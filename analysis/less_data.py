@@ -29,10 +29,10 @@ def data_gaps(study: StudyTable, found: list[SettingEvidence]) -> dict[float, tu
 
 
 def data_table(study: StudyTable, gaps: dict[float, tuple[SettingEvidence, Interval]]) -> Table:
-    """Less data: best AP of each init at each size, the gap, and the break-down signature."""
+    """Less data: best AP of each init at each size, most data first, the gap, and the break-down signature."""
     table = overfitting_table(study)
     lines = []
-    for one, gap in gaps.values():
+    for one, gap in reversed(gaps.values()):
         own = table[(table[list(SETTING)].astype(str) == list(one.setting)).all(axis=1)]
         losses = {init: _longest_loss(own[own["init"] == init]) for init in NAMES}
         assert one.draws is not None
@@ -66,7 +66,7 @@ def break_even_words(gaps: dict[float, tuple[SettingEvidence, Interval]]) -> str
     known = all(gap.is_known for _, gap in gaps.values())
     by = "the 95% interval of the gap leaves zero" if known else f"the measured gap exceeds {DEFAULT_TOLERANCE:g} AP"
     if found.below is None:
-        return f"No break-down is shown at any of these sizes, down to {names[min(names)]}."
+        return f"No break-down is shown, down to {names[min(names)]}."
     if found.above is None:
         return f"Pre-training wins at every size tried, up to {names[found.below]} ({by})."
     return f"Random init breaks down between {names[found.below]} and {names[found.above]}: from there down, {by}."

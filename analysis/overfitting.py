@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.arms import SETTING
+from analysis.convergence import settings
 from analysis.load import StudyTable
 from analysis.statistics import Interval
 
@@ -57,7 +59,7 @@ class Overfitting:
 
 
 def overfitting_table(study: StudyTable) -> pd.DataFrame:
-    """One line a trial that has rows of both splits, with its factors, indexed by ``trial_id``."""
+    """One line a trial that has rows of both splits, with its factors, indexed by ``trial_id``; setting by setting."""
     train = dict(iter(study.train.groupby("trial_id", observed=True)))
     found = []
     for trial_id, val in study.val.groupby("trial_id", observed=True):
@@ -66,7 +68,10 @@ def overfitting_table(study: StudyTable) -> pd.DataFrame:
             found.append({**vars(one), "gap": one.gap, "rise": one.rise})
     columns = [*Overfitting.__dataclass_fields__, "gap", "rise"]
     table = pd.DataFrame(found, columns=columns).set_index("trial_id")
-    return table.join(study.trials.drop(columns=["iteration", "error"]))
+    table = table.join(study.trials.drop(columns=["iteration", "error"]))
+    order = {setting: position for position, setting in enumerate(settings(study))}
+    places = [order[setting] for setting in table[list(SETTING)].astype(str).itertuples(index=False, name=None)]
+    return table.iloc[np.argsort(places, kind="stable")]
 
 
 def trial_overfitting(trial_id: str, train: pd.DataFrame, val: pd.DataFrame, metric: str) -> Overfitting:

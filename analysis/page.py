@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.answer import answer_html, overfitting_words
 from analysis.charts import TRAIN_AP, curves, exposure_chart, interval_chart
-from analysis.evidence import SettingEvidence
+from analysis.evidence import SettingEvidence, differences
 from analysis.examples import examples_html
 from analysis.leading import KEYPOINT
 from analysis.less_data import break_even_size_words, break_even_words, data_gaps
@@ -95,11 +95,7 @@ def _convergence(study: StudyTable, found: list[SettingEvidence], tables: dict[s
         + figure("ap", "ap", "AP on the validation pictures over iterations")
     )
     charts = {}
-    lines = [
-        (f"{line.schedule}" + (f", {one.label}" if len(found) > 1 else ""), one.deltas[line.total])
-        for one in found
-        for line in one.both
-    ]
+    lines = differences(found)
     if lines:
         title = "Random − pre-trained at each schedule"
         charts["deltas"] = interval_chart("deltas", title, f"Δ {study.leading.name} (shaded: within 1 AP)", lines)
@@ -113,7 +109,7 @@ def _less_data(study: StudyTable, found: list[SettingEvidence], tables: dict[str
     if not gaps:
         return Section("data", "Less data", "", {})
     title = "Random − pre-trained by data size, each at its best schedule"
-    lines = [(one.setting[2], gap) for one, gap in gaps.values()]
+    lines = [(one.setting[2], gap) for one, gap in reversed(gaps.values())]
     chart = interval_chart("sizes", title, f"Δ {study.leading.name}", lines)
     is_images = not study.trials["train_images"].isna().any()
     words = f"{break_even_words(gaps)} {break_even_size_words(gaps, is_images)}"

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.arms import SETTING
 from analysis.cost import trial_hours
 from analysis.evidence import SettingEvidence, evidence
 from analysis.figures import write_figures
@@ -64,8 +63,7 @@ def write_report(
     path.write_text(page(table, found, verdicts, tables, live=live), encoding="utf-8")
     _write_tables(folder / "tables", [*tables.values(), trials_table(table)])
     if len(table.rows):
-        constant = tuple(name for name in SETTING if table.trials[name].nunique() <= 1)
-        write_figures(table, folder / "figures", constant)
+        write_figures(table, found, folder / "figures")
     sentences = [f"{one.label}: {v.sentence}" for one, v in zip(found, verdicts, strict=True)]
     gaps = data_gaps(table, found)
     if len(found) == 1:

@@ -2,6 +2,7 @@ import pytest
 
 from analysis.arms import SETTING
 from analysis.cost import reach, study_cost, trial_hours, with_hours
+from analysis.evidence import evidence
 from analysis.exposure import exposure_lines
 from analysis.findings import cost_table
 from analysis.load import StudyTable, load_study
@@ -53,8 +54,8 @@ def test_reaching_an_ap_counts_the_first_evaluation_there(study: StudyTable) -> 
 
 def test_prices_are_given_on_request(study: StudyTable) -> None:
     cost = study_cost(study)
-    assert "price" not in cost_table(study, cost).header
-    table = cost_table(study, cost, price_per_hour=3600.0)
+    assert "price" not in cost_table(study, evidence(study), cost).header
+    table = cost_table(study, evidence(study), cost, price_per_hour=3600.0)
     lines = {line[0]: line for line in table.lines}
     assert lines["random, 4x"][4:] == ("36.00", "36.00")
     assert lines["pre-trained, 1x"][4:] == ("9.00", "79.00")

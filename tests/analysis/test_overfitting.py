@@ -39,7 +39,7 @@ def test_ap_on_training_pictures_is_drawn_and_told_where_it_was_measured(tmp_pat
         return overfits(spec, iteration) | {"train_box_ap": 90.0 * iteration / spec.schedule.total}
 
     study = load_study(str(tmp_path), write_study(tmp_path, [trial("random", 2)], by_heart))
-    table = overfitting_lines(study)
+    table = overfitting_lines(study, evidence(study))
     assert table.header[-2:] == ("box AP, training pictures", "over-fits")
     assert table.lines[0][-2] == "90.0"
     (segment, *_) = curves(study, evidence(study))["segments"]
@@ -48,7 +48,7 @@ def test_ap_on_training_pictures_is_drawn_and_told_where_it_was_measured(tmp_pat
     assert 'data-kind="fit"' in page
 
     plain = load_study(str(tmp_path), write_study(tmp_path, [trial("random", 2)], overfits, name="plain"))
-    assert overfitting_lines(plain).header[-2:] == ("peak AP", "over-fits")
+    assert overfitting_lines(plain, evidence(plain)).header[-2:] == ("peak AP", "over-fits")
     assert 'data-kind="fit"' not in write_report(str(tmp_path), "plain").path.read_text()
 
 

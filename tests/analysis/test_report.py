@@ -1,5 +1,7 @@
 from pathlib import Path
 
+from analysis.evidence import differences, evidence
+from analysis.load import load_study
 from analysis.report import write_report
 from raystudy.records import TrialState
 from raystudy.spec.trial import TrialSpec
@@ -48,3 +50,21 @@ def test_a_study_that_has_not_begun_has_a_report(tmp_path: Path) -> None:
     report = write_report(str(tmp_path), write_study(tmp_path, made, catch_up))
     assert report.sentence.startswith("No answer yet")
     assert report.path.exists()
+
+
+def test_figures_of_a_setting_and_of_all_differences_are_written(tmp_path: Path) -> None:
+    made = [trial(init, k, num_images=n) for init in ("random", "pretrained") for k in (1, 2) for n in (45, 450)]
+    folder = write_report(str(tmp_path), write_study(tmp_path, made, catch_up)).path.parent / "figures"
+    names = {path.stem for path in folder.iterdir()}
+    assert names == {"ap-1", "ap-2", "losses-1", "losses-2", "differences"}
+    assert all((folder / f"{name}.{kind}").stat().st_size > 1000 for name in names for kind in ("png", "svg"))
+
+
+def test_differences_are_those_of_each_schedule_or_of_the_ends_where_none_is_shared(tmp_path: Path) -> None:
+    shared = load_study(str(tmp_path / "a"), write_study(tmp_path / "a", specs(ks=(1, 2)), catch_up))
+    assert [name for name, _ in differences(evidence(shared))] == ["1x", "2x"]
+    apart = [trial("random", 4), trial("pretrained", 1)]
+    study = load_study(str(tmp_path / "b"), write_study(tmp_path / "b", apart, catch_up))
+    ((name, gap),) = differences(evidence(study))
+    assert name == "4x and 1x"
+    assert gap.value == evidence(study)[0].end_gap.value
