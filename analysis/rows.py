@@ -23,6 +23,8 @@ NUMBERS = ("seed", "total", "units", "fraction", "train_images")
 """Factors of the trial that every row carries."""
 
 _TEXTS = tuple(name for name, kind in columns().items() if kind is str)
+_COLUMNS = list(columns())
+_MEASUREMENTS = frozenset(name for name, kind in columns().items() if kind is float)
 _BATCH = 500
 """Trials that are turned into columns at once."""
 
@@ -123,10 +125,14 @@ def _read_segment(reader: StorageReader, segment_id: str) -> pa.Table | None:
 
 def _with_all_columns(table: pa.Table) -> pa.Table:
     """Rows that were written before a column of measurements was added have nan there."""
-    for name, kind in columns().items():
-        if name not in table.column_names and kind is float:
+    names = table.column_names
+    if names == _COLUMNS:
+        return table
+    there = set(names)
+    for name in _COLUMNS:
+        if name in _MEASUREMENTS and name not in there:
             table = table.append_column(name, pa.array(np.full(table.num_rows, np.nan)))
-    return table.select([name for name in columns() if name in table.column_names])
+    return table.select([name for name in _COLUMNS if name in there or name in _MEASUREMENTS])
 
 
 def _summary(table: pa.Table, start: int) -> tuple[int, int, float, int]:
