@@ -183,6 +183,11 @@ def _examined(location: str | Path) -> tuple[Path, bool]:
 
 
 def _check_room(root: Path) -> None:
-    """Refuse a folder that holds something else."""
-    if root.exists() and (not root.is_dir() or any(_MARKER not in path.name for path in root.iterdir())):
+    """Refuse a folder that holds something else.
+
+    Another process may be making the same storage: its marker comes before anything else, so that whoever sees more in
+    the folder sees the marker when it looks again.
+    """
+    is_taken = root.exists() and (not root.is_dir() or any(_MARKER not in path.name for path in root.iterdir()))
+    if is_taken and not (root / _MARKER).is_file():
         raise StorageError(f"storage {root} is not empty and was not made by raystudy; give an empty or a new folder")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raystudy import atomic
+from raystudy import atomic, store
 from raystudy.errors import CorruptCheckpointError, FencedError, RowsError, StorageError
 from raystudy.records import (
     EvalRow,
@@ -237,3 +237,18 @@ def test_holes_and_duplicates_in_rows_are_refused() -> None:
 )
 def test_rows_fall_on_the_grid_and_on_the_end(start: int, end: int, expected: list[int]) -> None:
     assert expected_iterations(start, end, 10) == expected
+
+
+def test_a_storage_that_another_process_has_just_made_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen_before_it_was_made(location: str | Path) -> tuple[Path, bool]:
+        return Path(location), False
+
+    Store.open(tmp_path / "storage", create=True).write_study("first", {"name": "first"})
+    monkeypatch.setattr(store, "_examined", seen_before_it_was_made)
+    assert Store.open(tmp_path / "storage", create=True).study_names() == ["first"]
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.txt").write_text("all my work")
+    with pytest.raises(StorageError, match="not empty and was not made by raystudy"):
+        Store.open(tmp_path / "foreign", create=True)
