@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import gpu_hours
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted((ROOT / "experiments").glob("*.py"))
 
@@ -53,6 +55,15 @@ def test_the_plan_prints_the_six_numbers_of_figure_2(
 def test_every_script_is_in_the_table() -> None:
     table = (ROOT / "experiments" / "README.md").read_text()
     assert [script.name for script in SCRIPTS if f"`{script.name}`" not in table] == []
+
+
+def test_the_table_has_the_gpu_hours_that_follow_from_the_plans() -> None:
+    told = {}
+    for line in (ROOT / "experiments" / "README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) == 7 and cells[1].endswith(".py`"):
+            told[cells[1].strip("`")] = cells[4].removeprefix("≤ ")
+    assert told == gpu_hours.table()
 
 
 @pytest.fixture(scope="module")
