@@ -2,11 +2,11 @@
 
     python benchmarks/gpu_hours.py
 
-An estimate to plan with, made of the iterations that the script's plan trains (shared trunks once, a search at most its
-budget) and of one published speed: detectron2's Mask R-CNN R50-FPN with GN from random init takes 0.400 s an iteration of
-16 pictures on 8 V100 (its MODEL_ZOO.md, "GN (scratch)"). Other detectors are taken to be slower by their FLOPs
-(benchmarks/architectures.py). Evaluation and pre-training are not in it. `raystudy calibrate` measures your hardware.
-What it prints stands in experiments/README.md (a test compares).
+An estimate to plan with, made of the iterations that the script's plan trains (shared trunks once, a search at most
+its budget) and of one published speed: detectron2's Mask R-CNN R50-FPN with GN from random init takes 0.400 s an
+iteration of 16 pictures on 8 V100 (its MODEL_ZOO.md, "GN (scratch)"). Other detectors are taken to be slower by their
+FLOPs (benchmarks/architectures.py). Evaluation and pre-training are not in it. `raystudy calibrate` measures your
+hardware. What it prints stands in experiments/README.md (a test compares).
 """
 
 import sys
