@@ -2,7 +2,7 @@
 #   make study            the demo study, start to answer        make study ARGS="--seeds 3"
 #   make test             all tests                              make test ARGS="tests/spec -k schedule"
 #   make lint             ruff and mypy, as CI runs them
-#   make bench            the figures that we claim, measured again
+#   make bench            the figures that we claim, measured again; make bench ROW=name for one (ROW=--list)
 #   make docs             the documentation as a site, in site/
 
 PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell \
@@ -10,6 +10,8 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(she
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 ARGS ?=
+WORKERS ?= 2
+ROW ?=
 
 .PHONY: study test lint bench docs venv clean
 .DEFAULT_GOAL := study
@@ -18,7 +20,7 @@ study: $(INSTALLED)
 	$(BIN)/python experiments/schedule_length.py --preset demo $(ARGS)
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -26,7 +28,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; OMP_NUM_THREADS=1 $(BIN)/python $$benchmark; done
+	$(BIN)/python -m benchmarks $(ROW) $(ARGS)
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

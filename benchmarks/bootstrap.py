@@ -1,65 +1,58 @@
-"""The bootstrap's two claims: the same AP as pycocotools, and fast enough for COCO.
+"""The bootstrap of AP over pictures, against running COCOeval on every draw; the same AP as pycocotools'."""
 
-    python benchmarks/bootstrap.py
-
-Exit status 1 when a number differs from pycocotools by more than rounding, or when 1,000 draws of 5,000 pictures
-with 80 categories take 60 s of CPU time or more. Also prints how many times longer COCOeval itself would take.
-"""
-
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-from coco_reference import cocoeval_ap, stored_matches
-from simulated_detections import detect, ground_truth, resampled
 
 from analysis.bootstrap import average_precision, draw_images, summary
+from benchmarks.coco_reference import cocoeval_ap, stored_matches
+from benchmarks.row import Outcome, Row
+from benchmarks.simulated_detections import detect, ground_truth, resampled
+from benchmarks.timing import seconds_of
 
-LIMIT_S = 60.0
 DRAWS = 1000
+TOLERANCE = 1e-9
+"""Of an AP in percent."""
 
 
-def main() -> int:
-    """Print the findings; 1 when a claim does not hold."""
+def _bootstrap(quick: bool) -> Outcome:
+    num_pictures, draws = (300, 10) if quick else (5000, DRAWS)
     with tempfile.TemporaryDirectory() as folder:
-        worst = _largest_difference(Path(folder))
-        seconds, cocoeval_seconds = _seconds(Path(folder))
-    print(f"largest difference from pycocotools, 6 draws of 300 pictures, 20 categories: {worst:.1e} AP")
-    print(f"{DRAWS} draws of 5,000 pictures x 80 categories: {seconds:.1f} s CPU (limit {LIMIT_S:.0f} s)")
-    print(
-        f"COCOeval needs {cocoeval_seconds:.1f} s CPU for one: {DRAWS * cocoeval_seconds / seconds:,.0f} times as long"
+        worst = _largest_difference(Path(folder), 2 if quick else 6)
+        truth = ground_truth(num_pictures, 80, objects_per_image=7.3)
+        found = detect(truth, 0.7, 60.0, seed=1)
+        matches = stored_matches(truth, found, Path(folder))
+    ours = seconds_of(lambda: summary(average_precision(matches, draw_images(num_pictures, draws))))
+    one = seconds_of(lambda: cocoeval_ap(truth, found))
+    note = (
+        f"{draws:,} draws of {num_pictures:,} pictures, 80 categories, {len(found):,} boxes; the peer is one COCOeval "
+        f"({one:.1f} s) times {draws:,}; AP of 20 categories on single draws differs by {worst:.0e} at most"
     )
-    return int(worst > 1e-9 or seconds >= LIMIT_S)
+    return Outcome([ours], [draws * one], is_right=worst <= TOLERANCE, note=note)
 
 
-def _largest_difference(folder: Path) -> float:
+def _largest_difference(folder: Path, draws: int) -> float:
+    """Between our AP and pycocotools' on resampled pictures, over all categories and IoU thresholds."""
     truth = ground_truth(300, 20, objects_per_image=7)
     found = detect(truth, 0.7, 15.0, seed=1)
-    weights = np.concatenate([np.ones((300, 1), dtype=np.float32), draw_images(300, 5)], axis=1)
+    weights = np.concatenate([np.ones((300, 1), dtype=np.float32), draw_images(300, draws - 1)], axis=1)
     ap = average_precision(stored_matches(truth, found, folder), weights)
     differences = []
     for draw in range(weights.shape[1]):
         reference = cocoeval_ap(*resampled(truth, found, weights[:, draw].astype(int).tolist()))[0]
-        assert (np.isnan(reference) == np.isnan(ap[..., draw])).all()
+        if (np.isnan(reference) != np.isnan(ap[..., draw])).any():
+            return float("inf")
         differences.append(np.nanmax(np.abs(ap[..., draw] - reference)))
     return float(max(differences))
 
 
-def _seconds(folder: Path) -> tuple[float, float]:
-    truth = ground_truth(5000, 80, objects_per_image=7.3)
-    found = detect(truth, 0.7, 60.0, seed=1)
-    matches = stored_matches(truth, found, folder)
-    print(f"{len(matches.scores):,} detections, {len(matches.object_image):,} objects", flush=True)
-    start = time.process_time()
-    drawn = summary(average_precision(matches, draw_images(5000, DRAWS)))
-    seconds = time.process_time() - start
-    print(f"AP {drawn.mean():.2f}, standard deviation over draws {drawn.std():.2f}", flush=True)
-    start = time.process_time()
-    cocoeval_ap(truth, found)
-    return seconds, time.process_time() - start
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+ROWS = (
+    Row(
+        name="bootstrap",
+        what="1,000 bootstrap draws of AP on COCO's validation set",
+        against="COCOeval on every draw",
+        measure=_bootstrap,
+        at_least=100,
+    ),
+)

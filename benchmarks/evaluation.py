@@ -1,29 +1,9 @@
-"""What evaluation costs: soft masks to COCO results, and COCO results to COCO's numbers, against pycocotools.
+"""What evaluation costs: soft masks to COCO results, and COCO results to COCO's numbers, against pycocotools."""
 
-    python benchmarks/evaluation.py [--quick]
-
-Rows, each a ratio of process CPU time with both sides in turn in one process, one thread:
-
-``results``     100 masks of 28 x 28 a picture to run lengths, against torchvision's paste and pycocotools' encode;
-                every string has to be equal. Masks are smooth blobs, sides of boxes log-uniform from 2% to 60% of the
-                picture's.
-``evaluation``  boxes and masks of 5,000 pictures x 100 detections, 7.3 objects a picture, 80 categories, against
-                COCOeval (index, loadRes, evaluate, accumulate, summarize; once a kind), ours with its ground truth
-                read anew. All 24 numbers have to be equal to 1e-12.
-
-Exit status 1 when a ratio lies below what we claim, or a result differs. ``--quick`` shows the same on little data, and
-judges equality only.
-"""
-
-import argparse
 import contextlib
 import copy
 import functools
-import gc
 import io
-import statistics
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -32,93 +12,56 @@ import torch
 from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from simulated_masks import blobs, mask_study, random_boxes
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from benchmarks.row import Outcome, Row
+from benchmarks.simulated_masks import blobs, mask_study, random_boxes
+from benchmarks.timing import seconds_of, take_turns
 from raystudy.evaluation.coco import CocoEvaluator, Result
 from raystudy.evaluation.masks import Rle, encode_masks
 from raystudy.evaluation.matches import Floats, precision_and_recall
 from raystudy.spec.evaluation import EvalSpec
 
-CLAIMS = {"results at 800 x 1333": 10.0, "results at 480 x 640": 4.0, "evaluation": 3.0}
-"""Times as fast as the peer, at least."""
+TOLERANCE = 1e-12
+"""Of each of COCO's numbers, which lie in 0 to 1."""
 
 Json = dict[str, Any]
 
 
-def main() -> int:
-    """Print a line for every row; 1 when a claim does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="little data: equality is judged, speed only shown")
-    parser.add_argument("--row", choices=["results", "evaluation"], help="only these")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    held = []
-    if options.row in (None, "results"):
-        for size in ((800, 1333), (480, 640)):
-            held.append(_results_row(size, 3 if options.quick else 8, options.quick))
-    if options.row in (None, "evaluation"):
-        held.append(_evaluation_row(200 if options.quick else 5000, options.quick))
-    return int(not all(held))
-
-
-def _results_row(size: tuple[int, int], repeats: int, quick: bool) -> bool:
+def _results(quick: bool, size: tuple[int, int]) -> Outcome:
+    """100 masks of 28 x 28, smooth blobs in boxes whose sides are log-uniform from 2% to 60% of the picture's."""
     corners = random_boxes(100, *size, np.random.default_rng(0))
     masks, boxes = blobs(corners, seed=0), torch.tensor(corners, dtype=torch.float32)
-    sides: dict[str, Callable[[], list[Rle]]] = {
-        "raystudy": lambda: encode_masks(masks, boxes, size),
-        "peer": lambda: _pasted(masks, boxes, size),
-    }
-    is_equal = sides["raystudy"]() == sides["peer"]()
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, make in sides.items():
-            times[name].append(_seconds(make)[0])
-    return _tell(f"results at {size[0]} x {size[1]}", times["raystudy"], times["peer"], is_equal, quick)
+    is_equal = encode_masks(masks, boxes, size) == _pasted(masks, boxes, size)
+    turns = take_turns(lambda: encode_masks(masks, boxes, size), lambda: _pasted(masks, boxes, size), quick=quick)
+    return Outcome(*turns, is_right=is_equal, note="100 masks a picture, one picture a round; every RLE string equal")
 
 
-def _evaluation_row(num_pictures: int, quick: bool) -> bool:
+def _evaluation(quick: bool) -> Outcome:
+    """COCOeval's index, loadRes, evaluate, accumulate and summarize, once a kind; ours reads its ground truth anew."""
+    num_pictures = 200 if quick else 5000
     truth, results = mask_study(num_pictures)
     labels = [category["id"] for category in truth["categories"]]
-    ours_s, ours = _seconds(lambda: _our_numbers(truth, labels, results))
-    theirs_s = 0.0
+    ours: list[list[float]] = []
     theirs: list[float] = []
+    ours_s = [seconds_of(lambda: ours.append(_our_numbers(truth, labels, results)))]
+    theirs_s = 0.0
     for kind in ("bbox", "segm"):
         # COCOeval writes into what it is given.
-        own, listed = copy.deepcopy(truth), _as_listed(results, labels, kind)
-        seconds, numbers = _seconds(functools.partial(_cocoeval_numbers, own, listed, kind))
-        theirs_s, theirs = theirs_s + seconds, theirs + numbers
-    again_s, again = _seconds(lambda: _our_numbers(truth, labels, results))
-    difference = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
-    print(
-        f"{num_pictures} pictures, 24 numbers from {min(theirs):.3f} to {max(theirs):.3f}, differ by {difference:.0e}"
+        work = functools.partial(_cocoeval_numbers, copy.deepcopy(truth), _as_listed(results, labels, kind), kind)
+        theirs_s += seconds_of(functools.partial(_extend, theirs, work))
+    ours_s.append(seconds_of(lambda: ours.append(_our_numbers(truth, labels, results))))
+    difference = max(abs(a - b) for a, b in zip(ours[0], theirs, strict=True))
+    note = (
+        f"{num_pictures:,} pictures x 100 detections, 80 categories, boxes and masks; 24 numbers from "
+        f"{min(theirs):.3f} to {max(theirs):.3f} differ by {difference:.0e} (at most {TOLERANCE:.0e})"
     )
-    is_equal = difference <= 1e-12 and again == ours
-    return _tell("evaluation", [ours_s, again_s], [theirs_s], is_equal, quick)
+    return Outcome(ours_s, [theirs_s], is_right=difference <= TOLERANCE and ours[0] == ours[1], note=note)
 
 
-def _tell(row: str, ours: list[float], theirs: list[float], is_equal: bool, quick: bool) -> bool:
-    ratio = statistics.median(theirs) / statistics.median(ours)
-    holds = is_equal and (quick or ratio >= CLAIMS[row])
-    print(
-        f"{row:22} {ratio:5.1f} times as fast (claim {CLAIMS[row]:g}{', not judged' if quick else ''}): "
-        f"{_spread(ours)} against {_spread(theirs)} s CPU; results {'equal' if is_equal else 'DIFFER'}"
-        f"{'' if holds else '  FAILED'}",
-        flush=True,
-    )
-    return holds
-
-
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
-
-
-def _seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    gc.collect()
-    before = time.process_time()
-    found = work()
-    return time.process_time() - before, found
+def _extend(numbers: list[float], work: Callable[[], list[float]]) -> None:
+    numbers += work()
 
 
 def _pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[Rle]:
@@ -174,5 +117,29 @@ def _cocoeval_numbers(truth: Json, listed: list[Json], kind: str) -> list[float]
     return numbers
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+ROWS = (
+    Row(
+        name="results_800",
+        what="detections to COCO results (paste and RLE), 800 x 1333",
+        against="torchvision's paste and pycocotools' encode",
+        measure=functools.partial(_results, size=(800, 1333)),
+        at_least=10,
+        stretch=14,
+    ),
+    Row(
+        name="results_480",
+        what="detections to COCO results (paste and RLE), 480 x 640",
+        against="torchvision's paste and pycocotools' encode",
+        measure=functools.partial(_results, size=(480, 640)),
+        at_least=4,
+        stretch=4.5,
+    ),
+    Row(
+        name="evaluation",
+        what="evaluation of 5,000 pictures x 100 detections, boxes and masks",
+        against="pycocotools",
+        measure=_evaluation,
+        at_least=3,
+        stretch=5,
+    ),
+)

@@ -1,63 +1,87 @@
-"""Reading a big study: 10,000 trials of 200 rows each in under 10 s and 2 GB.
-
-    python benchmarks/load.py [TRIALS]
-
-Writes such a study (trials that share nothing, which is the worst case: one file each), reads it in a process of its
-own, and prints its CPU seconds and its peak memory. Exit status 1 when a limit is passed.
-"""
+"""Reading a big study for its analysis: our storage against pandas over the result.json of Tune's trials."""
 
 import dataclasses
 import json
 import resource
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from raystudy.records import EvalRow, Row, SegmentRef, TrainRow, TrialRecord, TrialState, record_to_dict, write_rows
+import pandas as pd
+
+from analysis.load import StudyTable, load_study
+from benchmarks.row import Outcome, Row
+from benchmarks.timing import take_turns
+from raystudy.records import (
+    EvalRow,
+    SegmentRef,
+    TrainRow,
+    TrialRecord,
+    TrialState,
+    record_to_dict,
+    row_to_dict,
+    write_rows,
+)
+from raystudy.records import Row as TrialRow
 from raystudy.spec.data import DataSpec, ShapesSpec
 from raystudy.spec.model import ModelSpec
 from raystudy.spec.schedule import ScheduleSpec
 from raystudy.spec.trial import TrialSpec
 
-LIMIT_S = 10.0
-LIMIT_GB = 2.0
-ROWS = 200
-READ = "--read"
+ROWS_A_TRIAL = 200
+STUDY = "many"
+MOST_GB = 2.0
+"""Memory that reading may take, its process included."""
 
 
-def main() -> int:
-    """Write, read in another process, judge."""
-    if READ in sys.argv:
-        return _read(sys.argv[-1])
-    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+def _load(quick: bool) -> Outcome:
+    """Trials that share nothing, our worst case: one file of rows each."""
+    trials = 100 if quick else 10_000
     with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), trials)
-        return subprocess.run([sys.executable, __file__, READ, folder], check=False).returncode
+        storage, results = Path(folder) / "storage", Path(folder) / "results"
+        _write(storage, trials)
+        _write_results(results, trials)
+        study = load_study(str(storage), STUDY)
+        gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        same = _is_same(study, _load_results(results))
+        del study
+        ours, peer = take_turns(
+            lambda: load_study(str(storage), STUDY), lambda: _load_results(results), quick=quick, warm_ups=0
+        )
+    note = f"{trials:,} trials x {ROWS_A_TRIAL} rows, equal to the peer's; {gigabytes:.2f} GB (at most {MOST_GB:g})"
+    return Outcome(ours, peer, is_right=same and gigabytes <= MOST_GB, note=note)
 
 
-def _read(folder: str) -> int:
-    from analysis.load import load_study
-
-    start, start_wall = time.process_time(), time.perf_counter()
-    study = load_study(folder, "many")
-    seconds, wall = time.process_time() - start, time.perf_counter() - start_wall
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{len(study.trials):,} trials, {len(study.rows):,} rows: {seconds:.1f} s CPU ({wall:.1f} s wall), ", end="")
-    print(f"peak {gigabytes:.2f} GB (limits {LIMIT_S:.0f} s, {LIMIT_GB:.0f} GB)")
-    return int(seconds >= LIMIT_S or gigabytes >= LIMIT_GB)
+def _is_same(study: StudyTable, peers: pd.DataFrame) -> bool:
+    """Every number of every row that both have."""
+    ours = study.rows.sort_values(["seed", "iteration", "split"], ignore_index=True)
+    peers = peers.sort_values(["seed", "iteration", "split"], ignore_index=True)
+    numbers = ours.select_dtypes("number").columns.intersection(peers.columns)
+    return len(numbers) > 10 and ours[numbers].astype(float).equals(peers[numbers].astype(float))
 
 
-def _write(folder: Path, trials: int) -> None:
-    base = TrialSpec(
+def _load_results(folder: Path) -> pd.DataFrame:
+    """As Ray's ExperimentAnalysis reads it, in one table; pandas' constructor, which is faster than its normaliser."""
+    tables = []
+    for path in sorted(folder.glob("*/result.json")):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        config = rows[0]["config"]
+        tables.append(pd.DataFrame(rows).drop(columns="config").assign(**config))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _base() -> TrialSpec:
+    return TrialSpec(
         schedule=ScheduleSpec.from_units(10, 90, warmup_iterations=5),
         model=ModelSpec(backbone="tiny"),
         data=DataSpec(format="shapes", shapes=ShapesSpec()),
         eval_interval=9,
         log_interval=9,
     )
+
+
+def _write(folder: Path, trials: int) -> None:
+    base = _base()
     specs = {}
     for seed in range(trials):
         spec = dataclasses.replace(base, seed=seed)
@@ -70,12 +94,30 @@ def _write(folder: Path, trials: int) -> None:
         path.mkdir(parents=True)
         write_rows(path / "rows.arrow", _rows(trial_id, spec.schedule.total))
         _json(path / "result.json", {"state": "complete", "iteration": spec.schedule.total})
-    content = {"name": "many", "trials": specs, "unit": 90, "axes": [], "preset": "", "versions": {}, "commit": ""}
-    _json(folder / "studies" / "many.json", content)
+    content = {"name": STUDY, "trials": specs, "unit": 90, "axes": [], "preset": "", "versions": {}, "commit": ""}
+    _json(folder / "studies" / f"{STUDY}.json", content)
 
 
-def _rows(segment_id: str, total: int) -> list[Row]:
-    rows: list[Row] = []
+def _write_results(folder: Path, trials: int) -> None:
+    """The same rows as Tune's JsonLoggerCallback writes them, with the columns that Tune adds to a result."""
+    lines = []
+    for number, row in enumerate(_rows("{id}", _base().schedule.total), 1):
+        told = {name: value for name, value in row_to_dict(row).items() if value == value and value != ""}
+        told |= {"timestamp": 1_700_000_000 + number, "checkpoint_dir_name": None, "done": False}
+        told |= {"training_iteration": number, "trial_id": "{id}", "date": "2026-01-01_00-00-00"}
+        told |= {"time_this_iter_s": 1.25, "time_total_s": 1.25 * number, "pid": 4242, "hostname": "node"}
+        told |= {"node_ip": "10.0.0.1", "config": {"seed": -1}, "time_since_restore": 1.25 * number}
+        lines.append(json.dumps(told | {"iterations_since_restore": number}))
+    text = "\n".join(lines) + "\n"
+    for seed in range(trials):
+        path = folder / f"trial_{seed:05}"
+        path.mkdir(parents=True)
+        made = text.replace("{id}", f"{seed:05}").replace('"seed": -1', f'"seed": {seed}')
+        (path / "result.json").write_text(made)
+
+
+def _rows(segment_id: str, total: int) -> list[TrialRow]:
+    rows: list[TrialRow] = []
     for iteration in range(9, total + 1, 9):
         common: dict[str, Any] = {
             "segment_id": segment_id,
@@ -96,7 +138,7 @@ def _rows(segment_id: str, total: int) -> list[Row]:
             f"{kind}_{name}": 40.0 for kind in ("box", "mask") for name in ("ap", "ap50", "ap75", "ap_small")
         }
         rows.append(EvalRow(**common, **values, **metrics, num_images=5000))
-    assert len(rows) == ROWS
+    assert len(rows) == ROWS_A_TRIAL
     return rows
 
 
@@ -105,5 +147,12 @@ def _json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+ROWS = (
+    Row(
+        name="load",
+        what="rows of 10,000 trials into one table",
+        against="pandas over Tune's result.json",
+        measure=_load,
+        at_least=10,
+    ),
+)

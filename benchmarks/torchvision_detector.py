@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -22,6 +22,7 @@ from raystudy.data.batch import Batch
 from raystudy.models.detector import Detector
 from raystudy.models.normalization import NormFactory, norm_factory
 from raystudy.models.torchvision_names import to_torchvision
+from raystudy.spec.model import BoxHeadSpec
 
 LEVELS = ["0", "1", "2", "3"]
 
@@ -68,12 +69,7 @@ def torchvision_twin(ours: Detector, min_size: int, max_size: int) -> MaskRCNN:
         rpn_batch_size_per_image=rpn.anchors_per_image,
         rpn_positive_fraction=rpn.foreground_fraction,
         box_roi_pool=MultiScaleRoIAlign(LEVELS, box.pool_size, box.sampling_ratio, canonical_scale=scale),
-        box_head=FastRCNNConvFCHead(
-            (width, box.pool_size, box.pool_size),
-            [box.conv_channels] * box.num_convs,
-            [box.fc_channels] * box.num_fcs,
-            norm,
-        ),
+        box_head=_box_head(box, width, norm),
         box_predictor=FastRCNNPredictor(box.fc_channels, ours.num_categories + 1),
         box_batch_size_per_image=box.rois_per_image,
         box_positive_fraction=box.foreground_fraction,
@@ -113,6 +109,16 @@ def keep_sizes(theirs: MaskRCNN) -> None:
     """Pictures are not resized, and detections keep their masks' resolution, so that they can be compared with ours."""
     theirs.transform.resize = lambda image, target: (image, target)
     theirs.transform.postprocess = lambda result, *_: result
+
+
+def _box_head(spec: BoxHeadSpec, width: int, norm: NormFactory) -> nn.Module:
+    head: nn.Module
+    if spec.num_convs == 0 and spec.num_fcs == 2:
+        head = TwoMLPHead(width * spec.pool_size**2, spec.fc_channels)
+    else:
+        convs, fcs = [spec.conv_channels] * spec.num_convs, [spec.fc_channels] * spec.num_fcs
+        head = FastRCNNConvFCHead((width, spec.pool_size, spec.pool_size), convs, fcs, norm)
+    return head
 
 
 def _body(name: str, norm: NormFactory) -> tuple[nn.Module, list[int]]:

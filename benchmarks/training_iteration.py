@@ -1,21 +1,13 @@
-"""CPU time of one training iteration of the demo's detector, against the same detector of torchvision's parts.
+"""One training iteration of the demo's detector, against the same detector of torchvision's parts."""
 
-Both have the same weights, pictures and budgets. Variants take turns in random order within one process, one thread,
-and process CPU time is counted, so that other load on the machine weighs on both alike; only the ratio is a result.
-
-    python benchmarks/training_iteration.py [--repeats 12]
-"""
-
-import argparse
-import random
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision_detector import torchvision_batch, torchvision_twin
 
+from benchmarks.row import Outcome, Row
+from benchmarks.timing import take_turns
+from benchmarks.torchvision_detector import torchvision_batch, torchvision_twin
 from raystudy.data.batch import Batch
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import TrainLoader
@@ -24,32 +16,27 @@ from raystudy.data.shapes import render_shapes
 from raystudy.models.detector import build_detector
 from raystudy.models.initialization import initialize
 from raystudy.spec.presets import load_preset
+from raystudy.training.optimizer import build_optimizer
 
-WARM_UPS = 3
+
+def _tiny(quick: bool) -> Outcome:
+    """Both have the same weights, pictures and budgets, and one plain SGD with momentum."""
+    batches = demo_batches(1 if quick else 4)
+    turns = take_turns(_over(_ours(batches), batches), _over(_theirs(batches), batches), quick=quick)
+    return Outcome(
+        *turns, note=f"{len(batches[0].sizes)} pictures of 128 x 128, backbone tiny, same weights and budgets"
+    )
 
 
-def main() -> None:
-    """Print the median CPU time of each variant and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--repeats", type=int, default=12)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    batches = demo_batches()
-    variants = {"raystudy": _ours(batches), "torchvision": _theirs(batches)}
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    order = random.Random(0)
-    for turn in range(WARM_UPS + options.repeats):
-        for name in order.sample(list(variants), len(variants)):
-            torch.manual_seed(turn)
-            before = time.process_time()
-            variants[name](turn % len(batches))
-            if turn >= WARM_UPS:
-                times[name].append(1000 * (time.process_time() - before))
-    for name, values in times.items():
-        print(f"{name:12} {statistics.median(values):7.1f} ms CPU an iteration (least {min(values):.1f})")
-    ratio = statistics.median(times["torchvision"]) / statistics.median(times["raystudy"])
-    pictures = len(batches[0].sizes)
-    print(f"raystudy is {ratio:.2f} times as fast; {options.repeats} repeats, {pictures} pictures an iteration")
+def _over(iteration: Callable[[int], None], batches: list[Batch]) -> Callable[[], None]:
+    """A round: every batch twice, drawn alike by both sides."""
+
+    def round_of_iterations() -> None:
+        torch.manual_seed(0)
+        for number in [*range(len(batches)), *range(len(batches))]:
+            iteration(number)
+
+    return round_of_iterations
 
 
 def demo_batches(number: int = 4) -> list[Batch]:
@@ -66,7 +53,7 @@ def _ours(batches: list[Batch]) -> Callable[[int], None]:
     spec = load_preset("demo").base
     detector = build_detector(spec.model, spec.data.num_categories, spec.evaluation)
     initialize(detector, 0)
-    optimizer = torch.optim.SGD(detector.parameters(), lr=0.01, momentum=0.9, fused=True)
+    optimizer = build_optimizer(detector, spec.optimizer)
 
     def iteration(index: int) -> None:
         _step(optimizer, detector(batches[index]))
@@ -79,7 +66,7 @@ def _theirs(batches: list[Batch]) -> Callable[[int], None]:
     detector = build_detector(spec.model, spec.data.num_categories, spec.evaluation)
     initialize(detector, 0)
     twin = torchvision_twin(detector, min_size=spec.input.test_short_side, max_size=spec.input.max_side).train()
-    optimizer = torch.optim.SGD(twin.parameters(), lr=0.01, momentum=0.9)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-4)  # as its references
     inputs = [torchvision_batch(batch, _full_masks(batch)) for batch in batches]
 
     def iteration(index: int) -> None:
@@ -90,7 +77,7 @@ def _theirs(batches: list[Batch]) -> Callable[[int], None]:
 
 def _step(optimizer: torch.optim.Optimizer, losses: dict[str, Tensor]) -> None:
     optimizer.zero_grad()
-    torch.stack(list(losses.values())).sum().backward()
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 
@@ -102,5 +89,13 @@ def _full_masks(batch: Batch) -> list[Tensor]:
     return masks
 
 
-if __name__ == "__main__":
-    main()
+ROWS = (
+    Row(
+        name="tiny_iteration",
+        what="training iteration of the demo's detector",
+        against="the same of torchvision's parts",
+        measure=_tiny,
+        at_least=1.3,
+        stretch=1.7,
+    ),
+)
