@@ -16,13 +16,13 @@ def study(preset: Preset) -> StudySpec:
     """Both inits on nested parts of the training images.
 
     At the paper's scale each size has the schedules and hyper-parameters of its figure; at a smaller one all shares
-    train alike, at the schedule in the preset's middle.
+    train alike, at one schedule.
     """
     if preset.name == "paper":
         data = [size_axis(preset, 35_000, 10_000, 3_500, 1_000, with_whole=True)]
     else:
-        middle = preset.schedules[len(preset.schedules) // 2]
-        data = [fraction_axis((1.0, 0.3, 0.1, 0.03, 0.01)), preset.schedule_axis((middle,))]
+        shares = (1.0, 0.1, 0.01) if preset.name == "smoke" else (1.0, 0.3, 0.1, 0.03, 0.01)
+        data = [fraction_axis(shares), preset.schedule_axis((preset.compared_at,))]
     return StudySpec(
         name="less_data",
         question="With how little data does training from random init break down?",

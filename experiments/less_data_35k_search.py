@@ -16,7 +16,7 @@ from raystudy.spec.small_data import search_parameters, small_data
 def search(preset: Preset) -> SearchSpec:
     """Rate, decay, drop, length and scales for each init, on 35k images (demo: 450 of the shapes)."""
     trials, generation, rungs = {
-        "smoke": (2, 1, (12,)),
+        "smoke": (2, 1, (6,)),
         "demo": (8, 4, (270,)),
         "paper": (24, 8, (30_000, 60_000, 120_000)),
     }[preset.name]

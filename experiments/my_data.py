@@ -15,19 +15,17 @@ from raystudy.spec.study import StudySpec
 
 
 def study(preset: Preset) -> StudySpec:
-    """Both inits at every schedule; with a third and a tenth of the images at the schedule in the middle."""
-    schedules = [f"{k:g}x" for k in preset.schedules]
-    middle = schedules[len(schedules) // 2]
+    """Both inits at every schedule; with a third and a tenth of the images at one of them."""
     return StudySpec(
         name="my_data",
         question="Does pre-training pay on this data, or does training longer from scratch get there too?",
         base=preset.base,
         axes=(init_axis(), fraction_axis((1.0, 0.3, 0.1)), preset.schedule_axis(), preset.seed_axis()),
         excluded=tuple(
-            {"fraction": fraction, "schedule": schedule}
+            {"fraction": fraction, "schedule": f"{k:g}x"}
             for fraction in ("30%", "10%")
-            for schedule in schedules
-            if schedule != middle
+            for k in preset.schedules
+            if k != preset.compared_at
         ),
     )
 

@@ -17,7 +17,7 @@ from raystudy.spec.small_data import search_parameters, small_data
 def search(preset: Preset) -> SearchSpec:
     """Rate, decay, drop, length and scales for each init, on 1k images (demo: 45 of the shapes)."""
     trials, generation, rungs = {
-        "smoke": (2, 1, (12,)),
+        "smoke": (2, 1, (6,)),
         "demo": (12, 4, (180, 360)),
         "paper": (32, 8, (5_000, 10_000, 20_000)),
     }[preset.name]

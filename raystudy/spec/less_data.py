@@ -150,7 +150,7 @@ def as_few_as_voc(preset: Preset) -> tuple[Axis, ...]:
     )
     if preset.name == "paper":
         return (*axes, Axis(name="schedule", levels=size.schedule_axis(preset).levels[-1:]))
-    return (*axes, preset.schedule_axis((preset.schedules[len(preset.schedules) // 2],)))
+    return (*axes, preset.schedule_axis((preset.compared_at,)))
 
 
 def _one_drop(preset: Preset, total: int, before_end: int, label: str) -> ScheduleSpec:

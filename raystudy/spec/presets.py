@@ -30,6 +30,9 @@ class Preset:
     schedules: tuple[float, ...]
     """The multiples k of the unit that a schedule study compares."""
 
+    compared_at: float
+    """The multiple at which a study compares other things than schedules."""
+
     seeds: tuple[int, ...]
     pretraining: PretrainSpec | None
     """How weights are made when no file is given; None needs a file."""
@@ -157,6 +160,7 @@ def _demo() -> Preset:
         base=base,
         unit=unit,
         schedules=(1, 2, 4, 6),
+        compared_at=4,
         seeds=(0, 1),
         pretraining=_textures(),
     )
@@ -164,18 +168,20 @@ def _demo() -> Preset:
 
 def _smoke() -> Preset:
     demo = _demo()
-    unit = 36
+    unit = 18
     base = dataclasses.replace(
         demo.base,
-        schedule=ScheduleSpec.from_units(1, unit, warmup_iterations=6),
-        data=shapes_data(ShapesSpec(num_train=64, num_val=16)),
-        eval_interval=12,
-        log_interval=12,
+        schedule=ScheduleSpec.from_units(1, unit, warmup_iterations=3),
+        data=shapes_data(ShapesSpec(num_train=64, num_val=10)),
+        eval_interval=6,
+        log_interval=6,
     )
     pretraining = dataclasses.replace(
         _textures(), iterations=20, warmup_iterations=5, num_pictures=640, num_held_out=64
     )
-    return Preset(name="smoke", base=base, unit=unit, schedules=(1, 2), seeds=(0,), pretraining=pretraining)
+    return Preset(
+        name="smoke", base=base, unit=unit, schedules=(1, 2), compared_at=1, seeds=(0,), pretraining=pretraining
+    )
 
 
 def _paper() -> Preset:
@@ -185,6 +191,7 @@ def _paper() -> Preset:
         base=base,
         unit=PAPER_UNIT,
         schedules=(2, 3, 4, 5, 6),
+        compared_at=4,
         seeds=(0,),
         pretraining=_imagenet(),
     )

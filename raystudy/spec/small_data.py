@@ -45,11 +45,11 @@ class Scale:
 
 _SMOKE = Scale(
     data={"data.fraction": 0.25},
-    totals=(24, 36),
+    totals=(12, 18),
     steps=2,
-    before_end=12,
-    eval_interval=12,
-    log_interval=12,
+    before_end=6,
+    eval_interval=6,
+    log_interval=6,
     rates=(1 / 16, 1.0),  # with its short warm-up, more diverges
 )
 

@@ -37,14 +37,14 @@ def calibrated(plan: Plan, iteration_s: float = 2.0, evaluation_s: float = 30.0)
 def test_a_lone_trial_costs_its_iterations_and_evaluations() -> None:
     plan = make_plan([dataclasses.replace(SMOKE.base, schedule=SMOKE.schedule(2))])
     cost = plan_cost(plan, calibrated(plan))
-    assert cost.training_hours == pytest.approx(72 * 2.0 / 3600)
-    assert cost.evaluation_hours == pytest.approx(6 * 30.0 / 3600)  # every 12 of 72 iterations
+    assert cost.training_hours == pytest.approx(36 * 2.0 / 3600)
+    assert cost.evaluation_hours == pytest.approx(6 * 30.0 / 3600)  # every 6 of 36 iterations
     assert cost.pretraining_hours == 0
 
 
 def test_an_end_off_the_grid_is_evaluated_too() -> None:
-    plan = make_plan([replaced(SMOKE.base, eval_interval=24)])
-    assert plan_cost(plan, calibrated(plan)).evaluation_hours == pytest.approx(2 * 30.0 / 3600)  # at 24 and 36
+    plan = make_plan([replaced(SMOKE.base, eval_interval=12)])
+    assert plan_cost(plan, calibrated(plan)).evaluation_hours == pytest.approx(2 * 30.0 / 3600)  # at 12 and 18
 
 
 def test_shared_trunks_cost_less_than_trials_alone() -> None:
