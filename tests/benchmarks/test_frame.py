@@ -62,7 +62,7 @@ def test_short_work_is_measured_more_often_and_who_begins_changes(
         nonlocal now, order
         now, order = now + length, order + name
 
-    monkeypatch.setattr(timing.gc, "collect", lambda: 0)
+    monkeypatch.setattr("benchmarks.timing.gc.collect", lambda: 0)
     ours, peer = take_turns(lambda: work("a", seconds), lambda: work("b", 2 * seconds), clock=lambda: now)
     assert len(ours) == len(peer) == timing.rounds_for(2 * seconds)
     assert timing.rounds_for(seconds) == rounds
