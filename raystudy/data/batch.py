@@ -49,7 +49,7 @@ class Sample:
     """One picture as the network will see it, before padding and normalisation."""
 
     image: Tensor
-    """uint8 [3, H, W], RGB."""
+    """uint8 [3, H, W], RGB; not to be written to. Channels are last in memory."""
 
     target: Target
     image_id: int
@@ -62,7 +62,7 @@ class Batch:
     """The pictures of one worker for one forward pass."""
 
     images: Tensor
-    """uint8 [B, 3, H, W], RGB, zero-padded at the bottom and right to a common size."""
+    """uint8 [B, 3, H, W], RGB, zero-padded at the bottom and right to a common size. Channels are last in memory."""
 
     sizes: list[tuple[int, int]]
     """Height and width of each picture, without padding."""
@@ -94,14 +94,13 @@ def collate(samples: Sequence[Sample], size_divisor: int) -> Batch:
     """Pad pictures at the bottom and right to the largest of them, rounded up to a multiple of ``size_divisor``."""
     sizes = [(int(sample.image.shape[1]), int(sample.image.shape[2])) for sample in samples]
     height, width = (-(-max(side) // size_divisor) * size_divisor for side in zip(*sizes, strict=True))
-    if all(size == (height, width) for size in sizes):
-        images = torch.stack([sample.image for sample in samples])
-    else:
-        images = torch.zeros((len(samples), 3, height, width), dtype=torch.uint8)
-        for padded, sample, (h, w) in zip(images, samples, sizes, strict=True):
-            padded[:, :h, :w] = sample.image
+    shape = (len(samples), height, width, 3)
+    is_padded = any(size != (height, width) for size in sizes)
+    rows = torch.zeros(shape, dtype=torch.uint8) if is_padded else torch.empty(shape, dtype=torch.uint8)
+    for padded, sample, (h, w) in zip(rows, samples, sizes, strict=True):
+        padded[:h, :w] = sample.image.permute(1, 2, 0)
     return Batch(
-        images=images,
+        images=rows.permute(0, 3, 1, 2),
         sizes=sizes,
         targets=[sample.target for sample in samples],
         image_ids=[sample.image_id for sample in samples],

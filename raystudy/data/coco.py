@@ -1,6 +1,6 @@
 """A data set of any format, as COCO has them: annotations in, pictures and instances out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -182,13 +182,22 @@ class CocoDataset:
         Raises:
             DataError: it is missing, cannot be decoded or has another size than the annotations say.
         """
-        chosen = self._chosen[index]
-        height, width = int(self._index.heights[chosen]), int(self._index.widths[chosen])
-        return read_picture(self.image_path(index), height, width)
+        return read_picture(self.image_path(index), *self.size(index))
 
-    def cached_image(self, index: int) -> NDArray[np.uint8]:
-        """As ``image``, but kept in memory up to a bound, for this data set and its subsets. Do not write to it."""
-        return self._pictures.get(int(self._chosen[index]), lambda: self.image(index))
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of picture ``index``, pixels."""
+        chosen = self._chosen[index]
+        return int(self._index.heights[chosen]), int(self._index.widths[chosen])
+
+    def kept(self, index: int, size: tuple[int, int], make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Picture ``index`` at a size, kept in memory up to a bound that this data set and its subsets share.
+
+        Args:
+            index: which.
+            size: height and width.
+            make: what is kept, when it is not kept already. It is not to be written to.
+        """
+        return self._pictures.get((int(self._chosen[index]), size), make)
 
     def instances(self, index: int) -> Instances:
         """The training instances of picture ``index``, in its pixels."""

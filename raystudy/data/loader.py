@@ -10,7 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 from raystudy.data.batch import Batch, collate
 from raystudy.data.coco import CocoDataset
 from raystudy.data.order import DataOrder, global_batch
+from raystudy.data.picture_store import PictureStore
 from raystudy.data.pictures import CACHE_BYTES
+from raystudy.data.reader import PictureReader
 from raystudy.data.splits import open_split
 from raystudy.data.transforms import augmentation_rng, test_sample, train_sample, whole_sample
 from raystudy.errors import DataError
@@ -27,7 +29,15 @@ class TrainLoader:
     (``roidb.filter_for_training``).
     """
 
-    def __init__(self, dataset: CocoDataset, spec: TrialSpec, rank: int, world: int, loader_processes: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        spec: TrialSpec,
+        rank: int,
+        world: int,
+        loader_processes: int = 0,
+        store: PictureStore | None = None,
+    ) -> None:
         """Batches of ``dataset`` for one of ``world`` ranks.
 
         Args:
@@ -36,6 +46,7 @@ class TrainLoader:
             rank: 0 to ``world - 1``.
             world: ranks that share the global batch; divides it.
             loader_processes: processes that decode ahead; 0 decodes here and keeps pictures in memory.
+            store: the machine's resized pictures; None makes them in each process.
 
         Raises:
             DataError: no picture is left.
@@ -54,7 +65,8 @@ class TrainLoader:
         is_wide = (dataset.widths >= dataset.heights)[self._indices] if spec.input.aspect_grouping else None
         self._order = DataOrder(spec.seed, len(self._indices), spec.global_batch, is_wide, spec.images_per_worker)
         # Processes that decode ahead end with each call of ``batches``, and would each fill a cache of their own.
-        self._read = dataset.image if loader_processes else dataset.cached_image
+        num_sizes = len(set(spec.input.train_short_sides))
+        self._read = PictureReader(dataset, in_memory=not loader_processes, num_sizes=num_sizes, store=store)
 
     @property
     def num_images(self) -> int:
@@ -91,7 +103,16 @@ class EvalLoader:
     result, does not depend on the number of ranks. Pictures of similar size come together.
     """
 
-    def __init__(self, dataset: CocoDataset, spec: TrialSpec, rank: int, world: int, *, whole: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        spec: TrialSpec,
+        rank: int,
+        world: int,
+        *,
+        whole: bool = False,
+        store: PictureStore | None = None,
+    ) -> None:
         """Batches of ``dataset`` for one of ``world`` ranks.
 
         Args:
@@ -100,8 +121,10 @@ class EvalLoader:
             rank: 0 to ``world - 1``.
             world: ranks that share the batches.
             whole: pictures as they lie on disk instead of the test size, for test-time augmentation.
+            store: the machine's resized pictures; None makes them in each process.
         """
         self._dataset, self._spec, self._whole = dataset, spec, whole
+        self._read = PictureReader(dataset, in_memory=False, store=store)  # whole batches are kept instead
         order = np.lexsort((np.arange(len(dataset)), dataset.widths, dataset.heights))
         size = spec.evaluation.batch_size
         self._batches = [order[first : first + size] for first in range(0, len(order), size)][rank::world]
@@ -130,7 +153,7 @@ class EvalLoader:
         data, spec = self._dataset, self._spec.input
         samples = []
         for index in indices.tolist():
-            picture, instances, image_id = data.image(index), data.instances(index), data.image_ids[index]
+            picture, instances, image_id = self._read(index), data.instances(index), data.image_ids[index]
             if self._whole:
                 samples.append(whole_sample(picture, instances, image_id))
             else:

@@ -17,7 +17,7 @@ from raystudy.data.coco import CocoDataset
 from raystudy.data.instances import Instances
 from raystudy.data.pictures import picture_size, read_picture, unreadable
 from raystudy.data.splits import category_names, keypoint_skeleton, open_split
-from raystudy.data.transforms import test_sample, whole_sample
+from raystudy.data.transforms import resizable, test_sample, whole_sample
 from raystudy.errors import DataError
 from raystudy.evaluation.coco import Result, to_result
 from raystudy.evaluation.drawing import Drawn, draw_instances, drawing_size, side_by_side
@@ -127,9 +127,9 @@ class Predictor:
         """Instances to draw, the most certain last, and their labels."""
         nothing = Instances(np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64))
         if self._spec.evaluation.scales:
-            sample = whole_sample(picture, nothing, 0)
+            sample = whole_sample(resizable(picture), nothing, 0)
         else:
-            sample = test_sample(picture, nothing, self._spec.input, 0)
+            sample = test_sample(resizable(picture), nothing, self._spec.input, 0)
         device = next(self._model.parameters()).device
         batch = collate([sample], self._spec.input.size_divisor).to(device)
         with autocast(self._spec, device):

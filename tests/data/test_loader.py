@@ -10,6 +10,7 @@ from raystudy.data.batch import Batch
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import EvalLoader, TrainLoader, global_batch, open_split
 from raystudy.data.order import DataOrder
+from raystudy.data.picture_store import PictureStore
 from raystudy.errors import DataError
 from raystudy.spec.data import InputSpec
 from tests.data.synthetic import coco_content, shapes_spec, shared, trial, write_coco
@@ -143,3 +144,26 @@ def test_real_pictures_are_padded_and_sizes_kept() -> None:
         for target, (height, width) in zip(batch.targets, batch.sizes, strict=True):
             assert (target.boxes[:, 2] <= width + 1e-3).all()
             assert (target.boxes[:, 3] <= height + 1e-3).all()
+
+
+@pytest.mark.parametrize(("sides", "crop"), [((96, 128), 0), ((128,), 100)])
+def test_the_machines_store_changes_no_bit_of_any_batch(tmp_path: Path, sides: tuple[int, ...], crop: int) -> None:
+    root = shared("coco_permissive")
+    dataset = CocoDataset.load(root / "images", root / "instances_train.json").subset(np.arange(12))
+    taken = InputSpec(train_short_sides=sides, test_short_side=112, max_side=213, crop=crop)
+    spec = trial(shapes_spec(), input=taken)
+    plain = list(TrainLoader(dataset, spec, 0, 1).batches(0, 6))
+    for loader_processes in (0, 1, 0):
+        store = PictureStore(1 << 30, tmp_path)
+        kept = TrainLoader(dataset, spec, 0, 1, loader_processes, store).batches(0, 6)
+        for first, second in zip(plain, kept, strict=True):
+            assert_same(first, second)
+            assert second.images.is_contiguous(memory_format=torch.channels_last)
+    for whole in (False, True):
+        own, shared_by_all = (list(EvalLoader(dataset, spec, 0, 1, whole=whole, store=s)) for s in (None, store))
+        for first, second in zip(own, shared_by_all, strict=True):
+            assert_same(first, second)
+    # Each picture is there at each size it was asked for, however often it was.
+    names = [path.name for path in tmp_path.glob("*/*/*")]
+    assert len({name.split("-")[0] for name in names}) == 12
+    assert 36 <= len(names) <= 12 * (len(sides) + 2)

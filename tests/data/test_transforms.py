@@ -8,7 +8,16 @@ from raystudy.data.instances import Instances
 from raystudy.data.loader import open_split
 from raystudy.data.masks import CompactMasks
 from raystudy.data.shapes import draw_scene
-from raystudy.data.transforms import augmentation_rng, resized_size, test_sample, train_sample
+from raystudy.data.transforms import (
+    augmentation_rng,
+    fitted_size,
+    resizable,
+    resize,
+    resized_picture,
+    resized_size,
+    test_sample,
+    train_sample,
+)
 from raystudy.spec.data import InputSpec
 from tests.data.synthetic import TINY, shapes_spec, shared
 
@@ -29,7 +38,9 @@ def test_flips_keep_boxes_on_their_masks_and_pixels_under_them() -> None:
     dataset = open_split(shapes_spec(), "train")
     flipped = 0
     for index in range(12):
-        sample = train_sample(dataset.image(index), dataset.instances(index), NATIVE, 1, augmentation_rng(0, 0, index))
+        sample = train_sample(
+            resizable(dataset.image(index)), dataset.instances(index), NATIVE, 1, augmentation_rng(0, 0, index)
+        )
         pixels = sample.image.numpy().transpose(1, 2, 0)
         is_flipped = not np.array_equal(pixels, dataset.image(index))
         flipped += is_flipped
@@ -53,7 +64,7 @@ def test_crops_keep_boxes_on_their_masks_and_at_least_one_instance(folder: str) 
     spec = InputSpec(resize=False, max_side=1000, crop=side)
     for index in range(24):
         rng = augmentation_rng(1, 2, index)
-        sample = train_sample(dataset.image(index), dataset.instances(index), spec, 1, rng)
+        sample = train_sample(resizable(dataset.image(index)), dataset.instances(index), spec, 1, rng)
         height, width = sample.image.shape[1:]
         assert max(height, width) <= side
         assert len(sample.target.boxes) >= 1
@@ -66,7 +77,7 @@ def test_resizing_scales_boxes_with_their_masks() -> None:
     dataset = open_split(shapes_spec(), "train")
     spec = InputSpec(train_short_sides=(128,), test_short_side=192, max_side=300)
     for index in range(6):
-        sample = test_sample(dataset.image(index), dataset.instances(index), spec, 1)
+        sample = test_sample(resizable(dataset.image(index)), dataset.instances(index), spec, 1)
         assert sample.image.shape == (3, 192, 192)
         assert sample.original_size == (128, 128)
         assert torch.equal(sample.target.boxes, torch.from_numpy(dataset.instances(index).boxes) * 1.5)
@@ -75,7 +86,7 @@ def test_resizing_scales_boxes_with_their_masks() -> None:
 
 def test_pictures_that_fit_are_not_touched() -> None:
     dataset = open_split(shapes_spec(), "val")
-    sample = test_sample(dataset.image(0), dataset.instances(0), NATIVE, 5)
+    sample = test_sample(resizable(dataset.image(0)), dataset.instances(0), NATIVE, 5)
     assert np.array_equal(sample.image.numpy(), dataset.image(0).transpose(2, 0, 1))
     assert sample.image_id == 5
 
@@ -94,7 +105,7 @@ def test_the_resize_agrees_with_pillow() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (97, 131, 3), dtype=np.uint8)
     nothing = Instances(np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64))
     for short in (40, 97, 150):
-        sample = test_sample(picture, nothing, InputSpec(test_short_side=short), 1)
+        sample = test_sample(resizable(picture), nothing, InputSpec(test_short_side=short), 1)
         height, width = sample.image.shape[1:]
         expected = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
         assert np.abs(sample.image.numpy().transpose(1, 2, 0).astype(int) - expected).max() <= 1
@@ -133,5 +144,28 @@ def test_a_window_is_found_even_where_instances_are_rare() -> None:
     box = np.array([[1990, 3, 1996, 9]], dtype=np.float32)
     spec = InputSpec(resize=False, max_side=4000, crop=64)
     found = Instances(box, np.ones(1, dtype=np.int64))
-    counts = [len(train_sample(picture, found, spec, 1, augmentation_rng(0, 0, n)).target.boxes) for n in range(20)]
+    counts = [
+        len(train_sample(resizable(picture), found, spec, 1, augmentation_rng(0, 0, n)).target.boxes) for n in range(20)
+    ]
     assert counts == [1] * 20
+
+
+@pytest.mark.parametrize("target", [(800, 1333), (320, 533), (128, 213)])
+def test_resizing_and_mirroring_give_the_same_bits_in_either_order(target: tuple[int, int]) -> None:
+    # What is kept at a size is mirrored when it is read.
+    rng = np.random.default_rng(0)
+    for width in (90, 333, 375, 426, 427, 480, 500, 573, 612, 640, 1024, 2047):
+        picture = rng.integers(0, 256, (24, width, 3), dtype=np.uint8)
+        for new_width in (fitted_size(480, width, *target)[1], fitted_size(width + 1, width, *target)[1]):
+            mirrored = np.ascontiguousarray(picture[:, ::-1])
+            assert np.array_equal(resize(mirrored, (31, new_width))[:, ::-1], resize(picture, (31, new_width)))
+
+
+def test_a_resize_takes_any_layout_and_gives_the_same_bits() -> None:
+    picture = torch.randint(0, 256, (3, 37, 53), dtype=torch.uint8)
+    laid = picture[None].contiguous(memory_format=torch.channels_last)[0]
+    plain = torch.nn.functional.interpolate(
+        picture[None].contiguous(), size=(50, 71), mode="bilinear", antialias=True, align_corners=False
+    )
+    assert torch.equal(resized_picture(picture, (50, 71)), plain[0])
+    assert torch.equal(resized_picture(laid, (50, 71)), plain[0])
