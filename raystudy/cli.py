@@ -6,14 +6,14 @@ A script is one function that makes a ``StudySpec`` from a ``Preset``. `python e
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from raystudy.commands import EXIT_INTERRUPTED, EXIT_USER_ERROR, data, doctor, storage, tracking, trial, weights
+from raystudy.commands import completion, data, doctor, storage, tracking, trial, weights
 from raystudy.commands import search as search_commands
 from raystudy.commands import study as study_commands
-from raystudy.errors import RaystudyError
+from raystudy.commands.frame import Command, add_debug_flag, guarded
 from raystudy.flags import StudyFunction, add_study_flags
 
 _EXAMPLES = """examples:
@@ -25,11 +25,21 @@ _EXAMPLES = """examples:
   raystudy report runs/demo
   raystudy predict tiny-gn-random-f100-6x-s0 --validation 8
 
-exit status: 0 done, 1 trials failed, 2 a mistake in what was asked, 130 interrupted (run it again to resume)"""
+`raystudy COMMAND --help` has examples of each. New here? `raystudy doctor`, then `raystudy inspect` on your data.
+
+exit status: 0 done; 1 done, but trials failed or a check found problems; 2 a mistake in what was asked, nothing was
+started; 3 an unexpected error; 130 interrupted (give it again to go on). --debug or RAYSTUDY_DEBUG=1 shows tracebacks,
+NO_COLOR=1 leaves colours out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The `raystudy` command."""
+    options = make_parser().parse_args(arguments)
+    return guarded(options.function, options)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The `raystudy` command with all of its commands."""
     parser = argparse.ArgumentParser(
         prog="raystudy",
         description="Does pre-training pay for your detector, or does training longer from scratch get there too?",
@@ -37,22 +47,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print version and commit")
+    add_debug_flag(parser)
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (study_commands, search_commands, data, storage, trial, weights, tracking, doctor):
+    for group in (study_commands, search_commands, data, storage, trial, weights, tracking, doctor, completion):
         group.add(added)
-    options = parser.parse_args(arguments)
-    return _guarded(options.function, options)
+    return parser
 
 
 def experiment(study: StudyFunction, arguments: Sequence[str] | None = None) -> None:
     """The command line of an experiment script: call it with the script's function; exits the process."""
+    parser = _script_parser(study)
+    add_study_flags(parser)
+    _run_script(parser, lambda options: study_commands.run_script(study, options), arguments)
+
+
+def search_experiment(search: search_commands.SearchFunction, arguments: Sequence[str] | None = None) -> None:
+    """The command line of a search script: call it with the script's function; exits the process."""
+    parser = _script_parser(search)
+    search_commands.add_search_flags(parser)
+    _run_script(parser, lambda options: search_commands.run_search_script(search, options), arguments)
+
+
+def _script_parser(function: StudyFunction | search_commands.SearchFunction) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=sys.modules[study.__module__].__doc__ or study.__doc__,
+        description=sys.modules[function.__module__].__doc__ or function.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_study_flags(parser)
-    options = parser.parse_args(arguments)
-    sys.exit(_guarded(lambda given: study_commands.run_script(study, given), options))
+    add_debug_flag(parser)
+    return parser
+
+
+def _run_script(parser: argparse.ArgumentParser, function: Command, arguments: Sequence[str] | None) -> None:
+    sys.exit(guarded(function, parser.parse_args(arguments)))
 
 
 class _Version(argparse.Action):
@@ -62,25 +88,3 @@ class _Version(argparse.Action):
         from raystudy.api import commit
 
         parser.exit(message=f"raystudy {version('raystudy')} ({commit()})\n")
-
-
-def search_experiment(search: search_commands.SearchFunction, arguments: Sequence[str] | None = None) -> None:
-    """The command line of a search script: call it with the script's function; exits the process."""
-    parser = argparse.ArgumentParser(
-        description=sys.modules[search.__module__].__doc__ or search.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    search_commands.add_search_flags(parser)
-    options = parser.parse_args(arguments)
-    sys.exit(_guarded(lambda given: search_commands.run_search_script(search, given), options))
-
-
-def _guarded(function: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Users' mistakes are told without a traceback."""
-    try:
-        return function(options)
-    except RaystudyError as error:
-        print(f"raystudy: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED

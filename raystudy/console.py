@@ -25,10 +25,10 @@ _COLOURS = {
 }
 
 
-def make_console() -> Console:
-    """Standard output; wide enough for a trial's name when it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+def make_console(*, stderr: bool = False) -> Console:
+    """Standard output; wide enough for a trial's name when it is no terminal. NO_COLOR is respected."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(width=160, stderr=stderr)
 
 
 def text_table(rows: Sequence[Sequence[str]]) -> Table:

@@ -3,15 +3,15 @@
 import argparse
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
-from raystudy.cluster.settings import RunSettings, default_device
+from raystudy.cluster.settings import RunSettings, study_device
 from raystudy.cluster.tracking import TrackingSettings
 from raystudy.data_flags import add_pair_flags, add_subset_flags, named_data, names_data, with_subsets
 from raystudy.errors import SpecError
+from raystudy.files import storage_location
 from raystudy.spec.data import DataSpec
 from raystudy.spec.linear_scaling import with_batch
-from raystudy.spec.presets import Preset, init_axis, load_preset, norm_axis, schedule_axis, seed_axis
+from raystudy.spec.presets import PRESETS, Preset, init_axis, load_preset, norm_axis, schedule_axis, seed_axis
 from raystudy.spec.search import SearchSpec
 from raystudy.spec.study import StudySpec, with_workers
 from raystudy.weights_flags import add_weights_flags, with_weights
@@ -24,19 +24,15 @@ DEFAULT_PRESET = "demo"
 def add_study_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that every experiment takes."""
     what = parser.add_argument_group("what to train")
-    what.add_argument("--preset", help="smoke, demo or paper (default demo)")
-    what.add_argument("--data", help="a folder in COCO, VOC or YOLO format; the embedded shapes when not given")
-    add_pair_flags(what)
+    add_trial_flags(what)
     add_subset_flags(what)
     what.add_argument("--schedules", type=_floats, help="multiples of the unit, such as 1,2,4")
     what.add_argument("--unit", type=int, help="iterations of 1x; the preset's when not given")
     what.add_argument("--seeds", type=_seeds, help="a number of seeds, or a list such as 0,3,")
     what.add_argument("--inits", type=_words, help="random, pretrained or both (default)")
     what.add_argument("--norm", type=_words, help="gn, sync_bn, bn, frozen_bn or none, or several: gn,bn")
-    add_weights_flags(what)
-    what.add_argument("--workers", type=int, help="workers of a trial; the global batch stays")
     what.add_argument("--batch", type=int, help="images of an iteration over all workers; rate and schedules follow")
-    what.add_argument("--precision", help="fp32 or bf16")
+    what.add_argument("--precision", choices=("fp32", "bf16"), help="of the arithmetic")
     what.add_argument("--train-ap", type=int, metavar="N", help="score N training images at every evaluation too")
     how = parser.add_argument_group("how to run it")
     add_run_flags(how)
@@ -51,12 +47,25 @@ def add_study_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_trial_flags(what: "argparse._ArgumentGroup") -> None:
+    """The flags that say what the trials of anything are made of."""
+    what.add_argument("--preset", choices=tuple(PRESETS), help=f"the scale (default {DEFAULT_PRESET})")
+    what.add_argument("--data", help="a folder in COCO, VOC or YOLO format; the embedded shapes when not given")
+    add_pair_flags(what)
+    add_weights_flags(what)
+    what.add_argument("--workers", type=int, help="workers of a trial; the global batch stays")
+
+
 def add_run_flags(how: "argparse._ArgumentGroup") -> None:
     """The flags on where and with what anything runs."""
     how.add_argument("--storage", help="where rows, checkpoints and report live (default runs/PRESET)")
     how.add_argument("--plan", action="store_true", help="print the plan and train nothing")
     how.add_argument("--threads", type=int, default=1, help="CPU threads of a worker (default %(default)s)")
-    how.add_argument("--device", choices=("cpu", "cuda"), help="cuda where this machine has a GPU, else cpu")
+    text = "cuda where this machine, or the cluster as it is or may grow, has a GPU, else cpu (auto, the default)"
+    how.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=text)
+    how.add_argument("--priority", type=int, default=0, help="the higher one of a cluster's studies gets room first")
+    text = "how long to wait when the cluster is too small for a trial; 0 is for ever (default %(default)g)"
+    how.add_argument("--wait-minutes", type=float, default=60.0, help=text)
     how.add_argument("--loader-processes", type=int, help="processes that prepare a worker's batches")
     how.add_argument("--wandb", metavar="PROJECT[/ENTITY]", help="log every trial to Weights & Biases")
     how.add_argument("--tensorboard", action="store_true", help="write every trial's rows for TensorBoard")
@@ -70,17 +79,29 @@ def build_study(function: StudyFunction, options: argparse.Namespace) -> StudySp
     Raises:
         RaystudyError: what was asked cannot be; all problems at once.
     """
-    preset = load_preset(options.preset or DEFAULT_PRESET)
-    if options.unit is not None:
-        preset = dataclasses.replace(preset, unit=options.unit)
-    if names_data(options):
-        # A study of keypoints is known by what it makes of the preset, and reads other annotations of the same folder.
-        has_keypoints = function(preset).base.model.keypoint_head is not None
-        preset = on_data(preset, named_data(options, with_keypoints=has_keypoints))
+    preset = chosen_preset(function, options, options.unit)
     study = function(preset)
     return overridden(
         dataclasses.replace(study, preset=preset.name, unit=preset.unit, pretraining=preset.pretraining), options
     )
+
+
+def chosen_preset(
+    function: Callable[[Preset], StudySpec | SearchSpec], options: argparse.Namespace, unit: int | None = None
+) -> Preset:
+    """The preset that the flags name, on the data that they name, for what ``function`` makes of it.
+
+    Raises:
+        RaystudyError: what was asked cannot be; all problems at once.
+    """
+    preset = load_preset(options.preset or DEFAULT_PRESET)
+    if unit is not None:
+        preset = dataclasses.replace(preset, unit=unit)
+    if not names_data(options):
+        return preset
+    # Studies of keypoints read other annotations of the same folder; what they are is seen in what is made of a preset.
+    has_keypoints = function(preset).base.model.keypoint_head is not None
+    return on_data(preset, named_data(options, with_keypoints=has_keypoints))
 
 
 def check_flags_of_file(options: argparse.Namespace) -> None:
@@ -120,12 +141,14 @@ def overridden(study: StudySpec, options: argparse.Namespace) -> StudySpec:
 
 def build_settings(study: StudySpec | SearchSpec, options: argparse.Namespace) -> RunSettings:
     """Where and with what the study or search runs."""
-    storage = str(Path(options.storage or f"runs/{study.preset}").expanduser().absolute())
+    storage = storage_location(options.storage or f"runs/{study.preset}")
     return RunSettings(
         storage=storage,
         study=study.name,
         threads=options.threads,
-        device=options.device or default_device(),
+        device=study_device() if options.device == "auto" else options.device,
+        priority=options.priority,
+        wait_minutes=options.wait_minutes,
         loader_processes=options.loader_processes if options.loader_processes is not None else _loaders(study),
         tracking=_tracking(options, storage),
         tensorboard=options.tensorboard,

@@ -36,12 +36,14 @@ def check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             known = (ROOT / script).read_text()
             assert all(f'"{flag}"' in known for flag in flags if flag.startswith("--"))
         case ["raystudy", *rest]:
-            monkeypatch.setattr(cli, "_guarded", lambda function, options: 0)
+            monkeypatch.setattr(cli, "guarded", lambda function, options: 0)
             assert cli.main(rest) == 0
         case ["ray", "job", "submit", *rest]:
             check(rest[rest.index("--") + 1 :], monkeypatch)
         case ["ray", "up" | "down" | "dashboard", file]:
             assert (ROOT / file).is_file()
+        case ["eval", substituted]:
+            check(shlex.split(substituted.removeprefix("$(").removesuffix(")")), monkeypatch)
         case ["ray", "get-auth-token", "--generate"] | ["export", _]:
             pass
         case ["pip", "install", "-c", constraints, "-e", extra]:
@@ -56,7 +58,7 @@ def check_experiment(script: str, flags: list[str], monkeypatch: pytest.MonkeyPa
     if "--plan" in flags and not any(flag.startswith("path/to/") for flag in flags):
         subprocess.run([sys.executable, script, *flags], cwd=ROOT, check=True, capture_output=True)
         return
-    monkeypatch.setattr(cli, "_guarded", lambda function, options: 0)
+    monkeypatch.setattr(cli, "guarded", lambda function, options: 0)
     spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
     assert spec is not None
     assert spec.loader is not None

@@ -35,8 +35,8 @@ def run_calibration(study: StudySpec, settings: RunSettings, options: argparse.N
 
 def cost_lines(plan: Plan, storage: str, slots: int, price_per_hour: float | None, source: str) -> list[str]:
     """What ``plan`` is expected to take, for people; how to find out when nothing was measured."""
-    calibration = _calibration(storage)
-    if calibration is None or calibration.uncovered(plan):
+    calibration = known_calibration(plan, storage)
+    if calibration is None:
         return [f"Cost: not measured on this hardware; `raystudy calibrate {source}` with the same flags does that"]
     found = plan_cost(plan, calibration)
     money = f", {price_per_hour * found.device_hours:,.2f} at {price_per_hour:g} an hour" if price_per_hour else ""
@@ -58,8 +58,8 @@ def within_budget(study: StudySpec, storage: str, budget: str, drop: Sequence[st
     match = _BUDGET.fullmatch(budget.strip().lower())
     if match is None:
         raise SpecError(f"--budget is {budget!r}, but must be device-hours such as 200gpuh or 3.5h")
-    calibration = _calibration(storage)
-    if calibration is None or calibration.uncovered(make_plan(study.trials())):
+    calibration = known_calibration(make_plan(study.trials()), storage)
+    if calibration is None:
         raise SpecError(
             f"--budget needs to know how fast this hardware is, and storage {storage} has no figures for all models of "
             "this study: run `raystudy calibrate` with the same flags first"
@@ -70,12 +70,14 @@ def within_budget(study: StudySpec, storage: str, budget: str, drop: Sequence[st
 
     found, dropped = fit_budget(study, float(match.group(1)), cost, drop)
     if dropped:
-        make_console().print(f"To fit the budget, dropped: {', '.join(dropped)}", highlight=False)
+        make_console(stderr=True).print(f"To fit the budget, dropped: {', '.join(dropped)}", highlight=False)
     return found
 
 
-def _calibration(storage: str) -> Calibration | None:
+def known_calibration(plan: Plan, storage: str) -> Calibration | None:
+    """What was measured for all of ``plan`` in ``storage``; None when some of it was not."""
     try:
-        return read_calibration(Store.open(storage))
+        found = read_calibration(Store.open(storage))
     except StorageError:  # none yet: a plan may be asked for before anything is there
         return None
+    return None if found is None or found.uncovered(plan) else found

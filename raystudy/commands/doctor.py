@@ -1,6 +1,7 @@
 """`raystudy doctor`: what may go wrong here, and how to mend it."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,27 @@ from rich.table import Table
 from rich.text import Text
 
 from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_OK
+from raystudy.commands.frame import Subparsers, add_command, add_json_flag, print_json
 from raystudy.console import make_console
 
 _MARKS = {"ok": Text("ok", style="green"), "warning": Text("look", style="yellow"), "problem": Text("no", style="red")}
 
 
-def add(added: "argparse._SubParsersAction[Any]") -> None:
+_EXAMPLES = """
+raystudy doctor
+raystudy doctor cluster.yaml
+raystudy doctor --storage /shared/study --data path/to/coco
+"""
+
+
+def add(added: "Subparsers[Any]") -> None:
     """The command on this machine and on cluster files."""
-    made = added.add_parser("doctor", help="check this machine, or a cluster file before anybody pays for it")
+    text = "check this machine, or a cluster file before anybody pays for it"
+    made = add_command(added, "doctor", text, doctor, _EXAMPLES, "Each problem comes with its mend.")
     made.add_argument("cluster", nargs="?", type=Path, help="a launcher's file such as cluster.yaml")
     made.add_argument("--storage", type=Path, default=Path("runs"), help="where studies would be (default %(default)s)")
     made.add_argument("--data", help="a data set that you mean to train on; `raystudy inspect` says more")
-    made.set_defaults(function=doctor)
+    add_json_flag(made)
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -36,6 +46,11 @@ def doctor(options: argparse.Namespace) -> int:
         problems = "; ".join(found.problems)
         mend = f"raystudy inspect {options.data}" if problems else ""
         checks.append(Check(name="data", state="problem" if problems else "ok", found=problems or "sound", mend=mend))
+    bad = sum(check.state == "problem" for check in checks)
+    status = EXIT_FAILED_TRIALS if bad else EXIT_OK
+    if options.json:
+        print_json({"problems": bad, "checks": [dataclasses.asdict(check) for check in checks]})
+        return status
     table = Table(box=None, pad_edge=False, show_header=False)
     for _ in range(3):
         table.add_column(overflow="fold")
@@ -43,6 +58,5 @@ def doctor(options: argparse.Namespace) -> int:
         table.add_row(_MARKS[check.state], check.name, check.found + (f"\n→ {check.mend}" if check.mend else ""))
     console = make_console()
     console.print(table)
-    bad = sum(check.state == "problem" for check in checks)
     console.print(f"\n{bad} problems" if bad else "\nNo problem found.", highlight=False)
-    return EXIT_FAILED_TRIALS if bad else EXIT_OK
+    return status

@@ -7,41 +7,46 @@ from pathlib import Path
 from typing import Any
 
 from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
+from raystudy.commands.frame import Subparsers, add_command
 from raystudy.commands.scripts import load_function
 from raystudy.commands.storage import print_search_report
 from raystudy.console import make_console, size_text, text_table
-from raystudy.data_flags import add_pair_flags, named_data, names_data
 from raystudy.errors import SpecError, WeightsError
-from raystudy.flags import DEFAULT_PRESET, add_run_flags, build_settings, on_data
+from raystudy.flags import add_run_flags, add_trial_flags, build_settings, chosen_preset
 from raystudy.search_records import SearchRecord, SearchTrial
-from raystudy.spec.presets import Preset, load_preset
+from raystudy.spec.presets import Preset
 from raystudy.spec.search import SearchSpec
 from raystudy.spec.study import Axis, Level, StudySpec, with_workers
 from raystudy.store import Store
 from raystudy.study_file import write_study
-from raystudy.weights_flags import add_weights_flags, with_weights
+from raystudy.weights_flags import with_weights
 
 SearchFunction = Callable[[Preset], SearchSpec]
 
 
-def add(added: "argparse._SubParsersAction[Any]") -> None:
+_EXAMPLES = """
+raystudy search experiments/small_data_search.py --preset demo --plan
+raystudy search experiments/small_data_search.py --preset demo --trials 20
+"""
+
+
+def add(added: "Subparsers[Any]") -> None:
     """The command on search scripts."""
-    command = added.add_parser("search", help="search the hyper-parameters of each arm, with equal budgets")
+    text = "search the hyper-parameters of each arm, with equal budgets"
+    command = add_command(added, "search", text, search_source, _EXAMPLES)
     command.add_argument("script", type=Path, help="such as experiments/small_data_search.py")
     add_search_flags(command)
-    command.set_defaults(
-        function=lambda options: run_search_script(load_function(options.script, "search", "SearchSpec"), options)
-    )
+
+
+def search_source(options: argparse.Namespace) -> int:
+    """`raystudy search`."""
+    return run_search_script(load_function(options.script, "search", "SearchSpec"), options)
 
 
 def add_search_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that every search takes."""
     what = parser.add_argument_group("what to search")
-    what.add_argument("--preset", default=DEFAULT_PRESET, help="smoke, demo or paper (default %(default)s)")
-    what.add_argument("--data", help="a folder in COCO, VOC or YOLO format; the embedded shapes when not given")
-    add_pair_flags(what)
-    add_weights_flags(what)
-    what.add_argument("--workers", type=int, help="workers of a trial; the global batch stays")
+    add_trial_flags(what)
     what.add_argument("--trials", type=int, help="of each arm; more than the storage has go on from there")
     what.add_argument("--search-seed", type=int, help="of the suggestions")
     what.add_argument("--keep", type=float, help="share of the best that go on past a rung; 0.5 is the median rule")
@@ -76,10 +81,7 @@ def build_search(function: SearchFunction, options: argparse.Namespace) -> Searc
     Raises:
         RaystudyError: what was asked cannot be; all problems at once.
     """
-    preset = load_preset(options.preset)
-    if names_data(options):
-        has_keypoints = function(preset).base.model.keypoint_head is not None
-        preset = on_data(preset, named_data(options, with_keypoints=has_keypoints))
+    preset = chosen_preset(function, options)
     search = function(preset)
     problems: list[str] = []
     search = _as_studies_are(dataclasses.replace(search, pretraining=preset.pretraining), options, problems)
@@ -174,9 +176,9 @@ def _print_result(search: SearchSpec, record: SearchRecord, store: Store) -> Non
             console.print(table.note, soft_wrap=True, style="dim")
     console.print("\nTo run the best trials with fresh seeds, and to look at the search:")
     for path in write_best_studies(store, search, record):
-        console.print(f"  raystudy run {path} --storage {store.root}", soft_wrap=True, highlight=False)
+        console.print(f"  raystudy run {path} --storage {store.location}", soft_wrap=True, highlight=False)
     console.print(f"  optuna-dashboard {database_url(store, search.name)}", soft_wrap=True, highlight=False)
-    print_search_report(str(store.root), search.name, None)
+    print_search_report(store.location, search.name, None)
 
 
 def write_best_studies(store: Store, search: SearchSpec, record: SearchRecord) -> list[Path]:

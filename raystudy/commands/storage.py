@@ -2,63 +2,96 @@
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from raystudy.commands import EXIT_OK
+from raystudy.commands.frame import Command, Subparsers, add_command, add_json_flag, print_json
 from raystudy.console import make_console
-from raystudy.errors import SpecError, StorageError
+from raystudy.errors import RaystudyError, SpecError, StorageError
+from raystudy.records import TrialRecord
 from raystudy.store import Store
 
 LIVE_INTERVAL_S = 15
 """Between two reports of `raystudy report --live`."""
 
 
-def add(added: "argparse._SubParsersAction[Any]") -> None:
+_COMPARE = """
+raystudy compare runs/demo runs/mine
+raystudy compare runs/mine:schedule_length runs/mine:seeds --output side_by_side
+"""
+
+
+def add(added: "Subparsers[Any]") -> None:
     """The commands on a storage."""
-    add_storage_command(added, "status", "how far the trials of a storage are", status)
-    made = add_storage_command(added, "report", "write the breakdown of a storage's studies", report)
+    examples = "raystudy status runs/demo\nraystudy status runs/demo --study schedule_length --json"
+    made = add_storage_command(added, "status", "say how far the trials of a storage are", status, examples)
+    add_json_flag(made)
+    examples = "raystudy report runs/demo\nraystudy report runs/demo --live\nraystudy report runs/demo --json"
+    made = add_storage_command(added, "report", "write the breakdown of a storage's studies", report, examples)
+    add_json_flag(made)
     made.add_argument("--output", type=Path, help="folder for the report; STORAGE/reports/STUDY when not given")
     made.add_argument("--live", action="store_true", help="write it again and again while the study runs")
     made.add_argument("--price-per-hour", type=float, help="of one device, to show money beside device time")
-    made = added.add_parser("compare", help="put two studies side by side")
-    made.add_argument("studies", nargs=2, metavar="STORAGE[:STUDY]")
+    made = add_command(added, "compare", "put two studies side by side", compare, _COMPARE)
+    made.add_argument("studies", nargs=2, metavar="STORAGE[:STUDY]", help="which; STORAGE alone if it has one study")
     made.add_argument("--output", type=Path, default=Path("comparison"), help="folder (default %(default)s)")
-    made.set_defaults(function=compare)
-    made = add_storage_command(added, "gc", "free what no study of a storage needs", gc)
+    add_json_flag(made)
+    examples = "raystudy gc runs/demo --dry-run\nraystudy gc runs/demo"
+    made = add_storage_command(added, "gc", "free what no study of a storage needs; results stay", gc, examples)
+    add_json_flag(made)
     made.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
 
 
 def add_storage_command(
-    added: "argparse._SubParsersAction[Any]", name: str, text: str, function: Callable[[argparse.Namespace], int]
+    added: "Subparsers[Any]", name: str, text: str, function: Command, examples: str
 ) -> argparse.ArgumentParser:
     """A command that takes a storage and, when it is to be one only, a study."""
-    made: argparse.ArgumentParser = added.add_parser(name, help=text)
-    made.add_argument("storage")
+    made = add_command(added, name, text, function, examples)
+    made.add_argument("storage", help="folder of studies, such as runs/demo")
     made.add_argument("--study", help="one study; all of them when not given")
-    made.set_defaults(function=function)
     return made
 
 
 def status(options: argparse.Namespace) -> int:
-    from raystudy.cluster.ledger import read_trial
+    """Print how far every trial is; a study that this version cannot read takes a line and stops no other."""
+    from raystudy.commands.status_json import status_content
     from raystudy.console import trials_table
-    from raystudy.spec.plan import stored_plan
 
     store, console = Store.open(options.storage), make_console()
-    for name in studies(options):
-        plan = stored_plan(store.read_study(name))
+    found = {name: _study_records(store, name) for name in studies(options)}
+    if options.json:
+        print_json(status_content(options.storage, store, found, searches(options)))
+        return EXIT_OK
+    for name, records in found.items():
         console.print(f"[bold]{name}[/bold]")
-        console.print(trials_table(read_trial(store, plan, trial_id) for trial_id in plan.trials))
+        if isinstance(records, RaystudyError):
+            console.print(f"cannot be read, perhaps of another version of raystudy: {records}", soft_wrap=True)
+        else:
+            console.print(trials_table(records))
     for name in searches(options):
         _print_search(options.storage, name)
     return EXIT_OK
 
 
+def _study_records(store: Store, name: str) -> list[TrialRecord] | RaystudyError:
+    """Every trial of a study as it is now, or why that cannot be told."""
+    from raystudy.cluster.ledger import read_trial
+    from raystudy.spec.plan import stored_plan
+
+    content = store.read_study(name)
+    try:
+        plan = stored_plan(content)
+        return [read_trial(store, plan, trial_id) for trial_id in plan.trials]
+    except RaystudyError as error:
+        return error
+
+
 def report(options: argparse.Namespace) -> int:
     """Write the report; with ``--live`` again and again until the study is done or Ctrl-C."""
     names = studies(options)
+    if options.json:
+        return _report_json(options, names)
     while options.live:
         for name in names:
             _write_report(options, name)
@@ -78,6 +111,10 @@ def compare(options: argparse.Namespace) -> int:
 
     sides = [(storage, study or _only_study(storage)) for storage, study in map(_named_study, options.studies)]
     found = write_comparison(*sides[0], *sides[1], options.output)
+    if options.json:
+        sides_named = [{"storage": storage, "study": study} for storage, study in sides]
+        print_json({"sides": sides_named, "sentence": found.sentence, "table": found.table, "report": found.path})
+        return EXIT_OK
     console = make_console()
     console.print(text_table(found.table))
     console.print(f"\n{found.sentence}\n\nReport: {found.path}", soft_wrap=True, highlight=False)
@@ -88,9 +125,26 @@ def gc(options: argparse.Namespace) -> int:
     from raystudy.cluster.garbage import collect_garbage
 
     found = collect_garbage(Store.open(options.storage), dry_run=options.dry_run)
+    if options.json:
+        print_json({"dry_run": options.dry_run, "freed_bytes": found.freed_bytes, "segments": found.segments})
+        return EXIT_OK
     verb = "would free" if options.dry_run else "freed"
     listed = "".join(f"\n  {name}" for name in found.segments)
     make_console().print(f"{verb} {found.freed_bytes / 2**20:.1f} MiB; segments of no study: {listed or 'none'}")
+    return EXIT_OK
+
+
+def _report_json(options: argparse.Namespace, names: list[str]) -> int:
+    from analysis.report import write_report
+
+    if options.live:
+        raise SpecError("--live goes on and on, and --json answers once; give one of them")
+    reports = []
+    for name in names:
+        written = write_report(options.storage, name, options.output, price_per_hour=options.price_per_hour)
+        told = {"study": name, "sentence": written.sentence, "table": written.table, "notes": written.notes}
+        reports.append({**told, "report": written.path})
+    print_json({"storage": options.storage, "reports": reports})
     return EXIT_OK
 
 

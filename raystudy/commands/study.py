@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from raystudy.cluster.settings import RunSettings
 from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
+from raystudy.commands.frame import Subparsers, add_command, add_json_flag, print_json
 from raystudy.commands.scripts import load_function
 from raystudy.commands.storage import print_report
 from raystudy.console import make_console
@@ -28,21 +29,35 @@ if TYPE_CHECKING:
     from raystudy.api import Outcome
 
 
-def add(added: "argparse._SubParsersAction[Any]") -> None:
+_RUN = """
+raystudy run experiments/schedule_length.py --preset demo
+raystudy run experiments/my_data.py --preset demo --data path/to/coco --schedules 1,2
+raystudy run study.yaml --storage runs/mine
+"""
+_PLAN = """
+raystudy plan experiments/schedule_length.py --preset paper
+raystudy plan experiments/schedule_length.py --preset demo --save study.yaml
+raystudy plan study.yaml --json
+"""
+_CALIBRATE = """
+raystudy calibrate experiments/schedule_length.py --preset demo
+raystudy calibrate study.yaml --iterations 50
+"""
+_AGAIN = "Given again after Ctrl-C or a crash, the same command goes on; given again after the end, it only reports."
+
+
+def add(added: "Subparsers[Any]") -> None:
     """The commands on experiment scripts and study files."""
-    run = added.add_parser("run", help="run an experiment script or a study file")
-    plan = added.add_parser("plan", help="print what it would train, and train nothing")
-    for command in (run, plan):
+    run = add_command(added, "run", "run an experiment script or a study file", run_source, _RUN, _AGAIN)
+    plan = add_command(added, "plan", "print what a script or study file would train", plan_source, _PLAN)
+    text = "measure how fast this hardware is, for the cost in the plan"
+    calibrate = add_command(added, "calibrate", text, calibrate_source, _CALIBRATE)
+    for command in (run, plan, calibrate):
         command.add_argument("source", type=Path, help="such as experiments/schedule_length.py, or a .yaml or .json")
         add_study_flags(command)
-    run.set_defaults(function=run_source)
     plan.add_argument("--save", type=Path, metavar="FILE", help="write the study as a .yaml or .json that `run` takes")
-    plan.set_defaults(function=plan_source)
-    calibrate = added.add_parser("calibrate", help="measure how fast this hardware is, for the cost in the plan")
-    calibrate.add_argument("source", type=Path, help="the script or study file whose models are measured")
+    add_json_flag(plan)
     calibrate.add_argument("--iterations", type=int, default=20, help="timed for each model (default %(default)s)")
-    add_study_flags(calibrate)
-    calibrate.set_defaults(function=calibrate_source)
 
 
 def run_script(function: StudyFunction, options: argparse.Namespace) -> int:
@@ -58,10 +73,17 @@ def run_source(options: argparse.Namespace) -> int:
 def plan_source(options: argparse.Namespace) -> int:
     """`raystudy plan`."""
     study = _within_budget(_study_of(options, check_trials=options.save is None), options)
-    _print_plan(study, options)
+    if options.json:
+        from raystudy.commands.plan_json import plan_content
+
+        plan = make_plan(study.trials(), share=not options.no_share)
+        storage = build_settings(study, options).storage
+        print_json(plan_content(study, plan, storage, _slots_here(plan, options), _largest_checkpoint(plan)))
+    else:
+        _print_plan(study, options)
     if options.save is not None:
         write_study(options.save, study)
-        make_console().print(f"Study: {options.save}", soft_wrap=True, highlight=False)
+        make_console(stderr=options.json).print(f"Study: {options.save}", soft_wrap=True, highlight=False)
     return EXIT_OK
 
 

@@ -5,22 +5,32 @@ import tempfile
 from typing import Any
 
 from raystudy.commands import EXIT_OK
+from raystudy.commands.frame import Subparsers
 from raystudy.commands.storage import add_storage_command, studies
 from raystudy.console import make_console
 from raystudy.errors import SpecError
 from raystudy.store import Store
 
+_SYNC = """
+raystudy wandb-sync runs/demo --project my-project/my-team
+raystudy wandb-sync runs/demo --project my-project/my-team --rebuild
+"""
 
-def add(added: "argparse._SubParsersAction[Any]") -> None:
+
+def add(added: "Subparsers[Any]") -> None:
     """The commands on Weights & Biases."""
-    sync = add_storage_command(added, "wandb-sync", "send Weights & Biases what it has not got", wandb_sync)
+    sync = add_storage_command(added, "wandb-sync", "send Weights & Biases what it has not got", wandb_sync, _SYNC)
     view = add_storage_command(
-        added, "wandb-view", "make or update the study's workspace and report in Weights & Biases", wandb_view
+        added,
+        "wandb-view",
+        "make or update the study's workspace and report in Weights & Biases",
+        wandb_view,
+        "raystudy wandb-view runs/demo --project my-project/my-team",
     )
     sync.add_argument("--weights", action="store_true", help="upload the final weights of complete trials, too")
     sync.add_argument("--rebuild", action="store_true", help="make all runs anew from the storage, then delete the old")
     for made in (sync, view):
-        made.add_argument("--project", required=True, metavar="PROJECT[/ENTITY]")
+        made.add_argument("--project", required=True, metavar="PROJECT[/ENTITY]", help="where in W&B")
 
 
 def wandb_sync(options: argparse.Namespace) -> int:

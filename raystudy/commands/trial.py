@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from raystudy.cluster.settings import default_device
 from raystudy.commands import EXIT_OK
+from raystudy.commands.frame import Command, Subparsers, add_command, add_json_flag, print_json
 from raystudy.console import make_console, text_table
 from raystudy.errors import DataError, RaystudyError, SpecError
 from raystudy.evaluations import StoredEvaluation, read_evaluation
@@ -22,28 +23,26 @@ if TYPE_CHECKING:
 DEFAULT_STORAGE = "runs/demo"
 
 _TRIAL = "id of a complete trial, or the beginning of it, also as STORAGE/TRIAL; `raystudy status` lists them"
-_EVALUATE = """examples:
-  raystudy evaluate tiny-gn-random-f100-6x-s0
+_EVALUATE = """
+raystudy evaluate tiny-gn-random-f100-6x-s0
   raystudy evaluate tiny-gn-random-f100-6x-s0 --scales 96,128,160 --flip --merge vote
   raystudy evaluate runs/mine/r50-gn-random --scales 400,500,600,700,900,1000,1100,1200 --flip --device cuda
+"""
+_KEPT = "What is found is kept in the storage; the same command again prints it."
 
-What is found is kept in the storage; the same command again prints it."""
-
-
-_EXPORT = """examples:
+_EXPORT = """
   raystudy export tiny-gn-random-f100-6x-s0 --output exported
   raystudy export runs/mine/r50-bn-random --output exported --format torchvision"""
-_PREDICT = """examples:
+_PREDICT = """
   raystudy predict tiny-gn-random-f100-6x-s0 --validation 8
   raystudy predict runs/mine/r50-gn-random street.jpg yard.jpg --score 0.7
-  raystudy predict exported street.jpg --output drawn
+  raystudy predict exported street.jpg --output drawn"""
+_EXPORTED = "TRIAL may be a folder that `raystudy export` wrote."
 
-TRIAL may be a folder that `raystudy export` wrote."""
 
-
-def add(added: "argparse._SubParsersAction[Any]") -> None:
+def add(added: "Subparsers[Any]") -> None:
     """The commands on finished trials."""
-    made = _trial_command(added, "evaluate", "evaluate a trial's final weights again, in another way", _EVALUATE)
+    made = _trial_command(added, "evaluate", "evaluate a trial's final weights again", evaluate, _EVALUATE, _KEPT)
     made.add_argument("--scales", type=_sides, help="shorter sides of each picture, pixels, such as 400,600,800")
     made.add_argument("--max-side", type=int, help="longest side at any of the scales, pixels (default 2000)")
     made.add_argument("--flip", action="store_true", help="look at every picture in a mirror, too")
@@ -52,28 +51,26 @@ def add(added: "argparse._SubParsersAction[Any]") -> None:
     made.add_argument("--nms", type=float, metavar="IOU", help="overlap above which the weaker box goes")
     made.add_argument("--detections", type=int, help="most detections of a picture")
     _device_flags(made)
-    made.set_defaults(function=evaluate)
-    made = _trial_command(added, "export", "write a trial's final weights as a plain state dict", _EXPORT)
+    add_json_flag(made)
+    made = _trial_command(added, "export", "write a trial's final weights as a plain state dict", export, _EXPORT)
     made.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder, made when it is not there")
     made.add_argument(
         "--format", choices=("raystudy", "torchvision"), default="raystudy", help="whose names (default %(default)s)"
     )
-    made.set_defaults(function=export)
-    made = _trial_command(added, "predict", "draw what a trial's final weights find in pictures", _PREDICT)
+    made = _trial_command(
+        added, "predict", "draw what a trial's final weights find in pictures", predict, _PREDICT, _EXPORTED
+    )
     made.add_argument("pictures", nargs="*", type=Path, metavar="IMAGE", help="picture files")
     made.add_argument("--validation", type=int, metavar="N", help="N validation pictures beside their annotations")
     made.add_argument("--output", type=Path, default=Path("predictions"), metavar="DIR", help="(default %(default)s)")
     made.add_argument("--score", type=float, default=0.5, help="least score of a detection (default %(default)s)")
     _device_flags(made)
-    made.set_defaults(function=predict)
 
 
 def _trial_command(
-    added: "argparse._SubParsersAction[Any]", name: str, text: str, examples: str
+    added: "Subparsers[Any]", name: str, text: str, function: Command, examples: str, notes: str = ""
 ) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = added.add_parser(
-        name, help=text, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = add_command(added, name, text, function, examples, notes)
     made.add_argument("trial", metavar="TRIAL", help=_TRIAL)
     made.add_argument("--storage", help=f"where the trial lies (default {DEFAULT_STORAGE})")
     return made
@@ -90,10 +87,13 @@ def evaluate(options: argparse.Namespace) -> int:
     evaluation = _evaluation(trial.spec.evaluation, options)
     if problems := evaluation.problems():
         raise SpecError(problems)
-    console = make_console()
-    console.print(f"{trial.trial_id}: {trial.record.iteration:,} iterations; {_views(evaluation)}", soft_wrap=True)
     known = read_evaluation(trial.store, trial.trial_id, evaluation)
     found = known or _evaluate(trial, evaluation, options)
+    if options.json:
+        print_json(_as_json(trial, found))
+        return EXIT_OK
+    console = make_console()
+    console.print(f"{trial.trial_id}: {trial.record.iteration:,} iterations; {_views(evaluation)}", soft_wrap=True)
     console.print(text_table(_comparison(trial, found)))
     origin = "; evaluated before and kept in the storage" if known is not None else ""
     console.print(f"\n{found.num_images:,} pictures, AP in percent{origin}", soft_wrap=True, highlight=False)
@@ -104,6 +104,17 @@ def _evaluate(trial: FinishedTrial, evaluation: EvalSpec, options: argparse.Name
     from raystudy.training.evaluate import evaluate_trial
 
     return evaluate_trial(trial, evaluation, options.device or default_device(), options.threads)
+
+
+def _as_json(trial: FinishedTrial, found: StoredEvaluation) -> dict[str, Any]:
+    return {
+        "trial_id": trial.trial_id,
+        "iteration": found.iteration,
+        "evaluation": dataclasses.asdict(found.evaluation),
+        "num_images": found.num_images,
+        "metrics": found.metrics,
+        "trained_with": trial.record.metrics,
+    }
 
 
 def export(options: argparse.Namespace) -> int:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from raystudy.cluster.settings import RunSettings, default_device
 from raystudy.commands import EXIT_INTERRUPTED, EXIT_OK
+from raystudy.commands.frame import Subparsers, add_command
 from raystudy.console import make_console
 from raystudy.errors import SpecError
-from raystudy.spec.presets import load_preset
+from raystudy.files import storage_location
+from raystudy.spec.presets import PRESETS, load_preset
 from raystudy.spec.pretraining import recipe_problems, with_batch, with_length
 from raystudy.spec.trial import PretrainSpec, recipe_for
 from raystudy.store import Store
@@ -25,44 +27,39 @@ if TYPE_CHECKING:
 LINE_INTERVAL_S = 5.0
 """Least time between two lines of progress."""
 
-_EXAMPLES = """examples:
-  raystudy pretrain --preset demo --norm bn
-  raystudy pretrain --preset paper --data /data/imagenet --norm gn --storage /shared/study
-  raystudy pretrain --preset demo --data my_pictures --passes 20 --image-size 64 --workers 2
+_EXAMPLES = """
+raystudy pretrain --preset demo --norm bn
+raystudy pretrain --preset paper --data /data/imagenet --norm gn --storage /shared/study
+raystudy pretrain --preset demo --data my_pictures --passes 20 --image-size 64 --workers 2
+"""
+_NOTES = """The recipe is the preset's: paper is 100 epochs of ImageNet, demo and smoke a minute or less of textures.
+A folder holds train/<class>/ and val/<class>/; without val a tenth of each class is held out. Interrupted, the same
+command goes on where it was."""
 
-the recipe is the preset's: paper is 100 epochs of ImageNet, demo and smoke are a minute or less of textures. A folder
-holds train/<class>/ and val/<class>/; without val a tenth of each class is held out. Interrupted, the same command
-goes on where it was."""
 
-
-def add(added: "argparse._SubParsersAction[Any]") -> None:
+def add(added: "Subparsers[Any]") -> None:
     """The commands on pre-trained weights."""
-    made = added.add_parser(
-        "pretrain",
-        help="make the weights that pretrained trials start from",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    text = "make the weights that pretrained trials start from"
+    made = add_command(added, "pretrain", text, pretrain, _EXAMPLES, _NOTES)
     what = made.add_argument_group("what to train")
-    what.add_argument("--preset", default="demo", help="smoke, demo or paper: the recipe (default %(default)s)")
+    what.add_argument("--preset", choices=tuple(PRESETS), default="demo", help="the recipe (default %(default)s)")
     what.add_argument("--data", metavar="FOLDER", help="a folder of labelled pictures; the recipe's own otherwise")
     what.add_argument("--backbone", help="the preset's when not given")
-    what.add_argument("--norm", default="gn", help="of the trials: gn, sync_bn, bn, frozen_bn or none (default gn)")
+    what.add_argument("--norm", default="gn", help="of the trials: gn, sync_bn, bn, frozen_bn or none (%(default)s)")
     length = what.add_mutually_exclusive_group()
     length.add_argument("--iterations", type=int, help="warm-up and drops of the rate scale with them")
     length.add_argument("--passes", type=float, help="over the training pictures, instead of iterations")
     what.add_argument("--batch-size", type=int, help="of all workers; as many pictures are seen, SGD's rate follows")
     what.add_argument("--image-size", type=int, help="side of the crops, pixels")
     what.add_argument("--lr", type=float, help="base rate of the whole batch")
-    what.add_argument("--seed", type=int)
+    what.add_argument("--seed", type=int, help="of the initial weights and the order of pictures")
     what.add_argument("--workers", type=int, help="that share a batch (each with a GPU, where there are GPUs)")
-    what.add_argument("--precision", choices=("fp32", "bf16"))
+    what.add_argument("--precision", choices=("fp32", "bf16"), help="of the arithmetic")
     how = made.add_argument_group("how to run it")
     how.add_argument("--storage", help="where the weights go (default runs/PRESET)")
     how.add_argument("--threads", type=int, default=1, help="CPU threads of a worker (default %(default)s)")
     how.add_argument("--device", choices=("cpu", "cuda"), help="cuda where this machine has a GPU, else cpu")
     how.add_argument("--loader-processes", type=int, help="processes that decode a worker's pictures")
-    made.set_defaults(function=pretrain)
 
 
 def pretrain(options: argparse.Namespace) -> int:
@@ -148,7 +145,7 @@ def _settings(recipe: PretrainSpec, options: argparse.Namespace) -> RunSettings:
     device = options.device or default_device()
     loaders = 4 if recipe.data == "imagefolder" and device == "cuda" else 0
     return RunSettings(
-        storage=str(Path(options.storage or f"runs/{options.preset}").expanduser().absolute()),
+        storage=storage_location(options.storage or f"runs/{options.preset}"),
         study="pretrain",
         threads=options.threads,
         device=device,

@@ -6,6 +6,7 @@
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from raystudy.errors import SpecError
@@ -95,10 +96,9 @@ def load_preset(name: str, data: DataSpec | None = None) -> Preset:
     Raises:
         SpecError: there is no such preset.
     """
-    builders = {"smoke": _smoke, "demo": _demo, "paper": _paper}
-    if name not in builders:
-        raise SpecError(f"preset is {name!r}, but must be one of {', '.join(builders)}")
-    preset = builders[name]()
+    if name not in PRESETS:
+        raise SpecError(f"preset is {name!r}, but must be one of {', '.join(PRESETS)}")
+    preset = PRESETS[name]()
     if data is None:
         return preset
     return dataclasses.replace(preset, base=dataclasses.replace(preset.base, data=data))
@@ -223,3 +223,7 @@ def _imagenet() -> PretrainSpec:
         zero_last_gamma=True,
         workers=8,
     )
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {"smoke": _smoke, "demo": _demo, "paper": _paper}
+"""Name -> what makes it, from the smallest."""
