@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from raystudy.cluster.ledger import pending_segments
 from raystudy.cluster.preflight import preflight
-from raystudy.cluster.settings import RunSettings, default_device
+from raystudy.cluster.settings import RunSettings, study_device
 from raystudy.cluster.tracked_runs import tracked_runs
 from raystudy.cluster.tuner import run_plan
 from raystudy.cluster.weights import adopt_weights
@@ -58,7 +58,7 @@ def run(
     """
     if not isinstance(settings, RunSettings):
         storage = str(Path(settings).expanduser().absolute())
-        settings = RunSettings(storage=storage, study=study.name, device=default_device())
+        settings = RunSettings(storage=storage, study=study.name, device=study_device())
     plan = make_plan(study.trials(), share=share)
     preflight(plan, settings)
     store = Store.open(settings.storage, create=True)

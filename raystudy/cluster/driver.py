@@ -19,15 +19,15 @@ def drive(config: dict[str, Any]) -> None:
     """Run one node: a pre-training or a segment."""
     if config["kind"] == "pretraining":
         _pretrain(config)
-    elif _needs_workers(config, config["node"]["spec"]["workers"]):
+    elif _needs_workers(config["node"]["spec"]["workers"]):
         _train_in_workers(config)
     else:
         _run(config, TuneRun())
 
 
-def _needs_workers(config: dict[str, Any], workers: int) -> bool:
-    """Several do; so does one that wants a GPU which this process, in a plan of nested runs, does not hold."""
-    return workers > 1 or (config["settings"]["device"] == "cuda" and not ray.get_gpu_ids())
+def _needs_workers(workers: int) -> bool:
+    """Several do; so does one in a plan of nested runs, where this process holds nothing to train with."""
+    return workers > 1 or not ray.get_runtime_context().get_assigned_resources().get("CPU")
 
 
 class TuneRun:
@@ -68,7 +68,7 @@ def _train_in_workers(config: dict[str, Any]) -> None:
     from raystudy.cluster.nested import run_in_workers
 
     workers = config["node"]["spec"]["workers"]
-    run_in_workers(train_worker, config, name=config["node_id"], workers=workers, is_alone=config["slots"] == 1)
+    run_in_workers(train_worker, config, node_id=config["node_id"], workers=workers)
     ray.tune.report({"done": True})
 
 
@@ -88,9 +88,9 @@ def _pretrain(config: dict[str, Any]) -> None:
     store, runs = Store.open(settings.storage), [TrackedRun.from_dict(content) for content in config["tracked"]]
     made_with = provenance(settings)
     tracker = open_tracker(settings.tracking, [with_provenance(run, made_with, settings.device) for run in runs], store)
-    in_workers = _needs_workers(config, recipe.workers)
+    in_workers = _needs_workers(recipe.workers)
     try:
-        make_weights(recipe, settings, in_workers=in_workers, is_alone=config["slots"] == 1)
+        make_weights(recipe, settings, in_workers=in_workers)
     except (SpecError, DataError, TrainingError) as error:  # trying again would only repeat it
         tracker.finish(TrialState.FAILED, str(error))
         ray.tune.report({"done": True, "refusal": str(error)})

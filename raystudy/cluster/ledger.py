@@ -94,10 +94,10 @@ def _has_begun(store: Store, segment: Segment) -> bool:
     return kept.is_done(segment.end) if segment.is_evaluation else kept.committed_iteration() > segment.start
 
 
-def has_diverged(store: Store, segment_id: str) -> bool:
-    """Whether the segment ended in divergence, which trying again would only repeat."""
+def has_stopped(store: Store, segment_id: str) -> bool:
+    """Whether the segment ended before its end, in divergence or out of memory, which trying again would repeat."""
     result = store.segment(segment_id).result()
-    return result is not None and result["state"] == TrialState.DIVERGED
+    return result is not None and result["state"] != TrialState.COMPLETE
 
 
 def last_metrics(rows: list[Row]) -> dict[str, float]:

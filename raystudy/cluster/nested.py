@@ -2,12 +2,14 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import ray.train
 
-from raystudy.cluster.process_group import ProcessGroupConfig, StudyTrainer, remove_leftovers
+from raystudy.cluster.machines import group_name
+from raystudy.cluster.process_group import ProcessGroupConfig, StudyTrainer
 from raystudy.errors import RaystudyError
 
 
@@ -15,41 +17,44 @@ def run_in_workers(
     work: Callable[[dict[str, Any]], None],
     config: dict[str, Any],
     *,
-    name: str,
+    node_id: str,
     workers: int,
-    is_alone: bool,
 ) -> None:
     """Call ``work(config)`` in every one of ``workers`` processes that form a process group; return when all are done.
+
+    One attempt: when a worker is lost all of them end and give their resources back, and whoever handed the node out
+    does so again when there is room. The strategy PACK puts all of them on one machine where they fit, else on several.
 
     Args:
         work: runs in each worker; what it had committed is there when it is called again after a failure.
         config: JSON-ready, with ``settings``.
-        name: of the run; the same name goes on with the same run.
+        node_id: whose work it is.
         workers: their number.
-        is_alone: whether no other nested run of the job is alive, so that leftovers of dead ones can be removed.
 
     Raises:
-        RaystudyError: it failed at every attempt.
+        RaystudyError: it failed.
     """
     settings = config["settings"]
     use_gpu = settings["device"] == "cuda"
     resources = {"CPU": settings["threads"], **({"GPU": 1} if use_gpu else {})}
-    if is_alone:  # an earlier attempt at this node may have died while it started
-        remove_leftovers(resources)
+    number = time.time_ns()  # our own checkpoints are what a run goes on from, so that Train's need no stable name
     trainer = StudyTrainer(
         work,
         train_loop_config=config,
         backend_config=ProcessGroupConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources),
+        group_name=group_name(node_id, number),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources, placement_strategy="PACK"
+        ),
         run_config=ray.train.RunConfig(
-            name=name,
+            name=f"{node_id}-{number}",
             storage_path=f"{settings['storage']}/.ray/train",
-            failure_config=ray.train.FailureConfig(max_failures=3, controller_failure_limit=5),
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=1),
         ),
     )
     result = _fitted(trainer)
     if result.error is not None:
-        raise RaystudyError(f"{name}: {result.error}") from result.error
+        raise RaystudyError(f"{node_id}: {result.error}") from result.error
 
 
 def _fitted(trainer: StudyTrainer) -> ray.train.Result:

@@ -5,18 +5,19 @@ actor for data sets that we do not have. That doubles what a run of two workers 
 (`benchmarks/trial_overhead.py`). Here only workers load torch.
 """
 
-from collections.abc import Mapping
+import functools
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import ray
-from ray import PlacementGroupID
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.worker_group import worker_group
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from ray.util.placement_group import PlacementGroup
+from ray.util.placement_group import placement_group
 
 SHUTDOWN_TIMEOUT_S = 10
 
@@ -38,33 +39,31 @@ class ProcessGroupConfig(BackendConfig):
 
 
 class StudyTrainer(DataParallelTrainer):
-    """A data-parallel trainer without data sets of Ray's."""
+    """A data-parallel trainer without data sets of Ray's, whose workers' placement group bears a name."""
+
+    def __init__(self, *arguments: Any, group_name: str, **named: Any) -> None:
+        self._group_name = group_name
+        super().__init__(*arguments, **named)
 
     def _create_default_callbacks(self) -> list[Any]:
         callbacks = [found for found in super()._create_default_callbacks() if not isinstance(found, DatasetsCallback)]
         # The workers' resources are registered for cleaning up first, so that what fails after that frees them.
         callbacks.sort(key=lambda found: not isinstance(found, PlacementGroupCleanerCallback))
-        return callbacks
+        return [_NamesGroup(self._group_name), *callbacks]
 
 
-def remove_leftovers(resources_per_worker: Mapping[str, float]) -> int:
-    """Free what dead nested runs of this job still hold; how many groups that were.
+class _NamesGroup(ControllerCallback):
+    """Runs in a run's controller, which makes the placement group of its workers, and has it bear a name.
 
-    Ray frees the resources of a run whose controller failed while its workers were being started only when the whole
-    job ends; the next run would wait for them for ever. Call it only where no other nested run of the job is alive.
+    By its name anybody can tell whose work holds it, and free it when that is dead (``machines.sweep``).
     """
-    job = ray.get_runtime_context().get_job_id()
-    wanted = {kind: float(amount) for kind, amount in resources_per_worker.items()}
-    leftovers = [
-        identifier
-        for identifier, group in ray.util.placement_group_table().items()
-        if identifier.endswith(job)  # a group's id ends with its job's
-        and group["state"] != "REMOVED"
-        and all(bundle == wanted for bundle in group["bundles"].values())
-    ]
-    for identifier in leftovers:
-        ray.util.remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(identifier)))
-    return len(leftovers)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """The first thing that a controller does."""
+        worker_group.placement_group = functools.partial(placement_group, name=self._name)
 
 
 class _ProcessGroupBackend(Backend):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings
-from raystudy.cluster.tuner import connected, prepare_environment, slots_for, tune
+from raystudy.cluster.tuner import connected, most_workers, opened_gate, prepare_environment, tune
 from raystudy.cluster.weights import adopt_weights
 from raystudy.errors import SpecError
 from raystudy.search_records import SearchRecord, SearchTrial
@@ -53,10 +53,9 @@ def run_search(
     searcher = SearchSearcher(search, record, settings, keep)
     if not searcher.is_finished:
         segments = edge_plan(search).segments
-        with connected(segments, settings):
-            slots = slots_for(segments, settings)
-            searcher.slots = slots.count
-            tune(searcher, settings, slots)
+        with connected(segments, settings) as settled, opened_gate(segments, settled) as gate:
+            searcher.start(settled, gate)
+            tune(searcher, settled, nested=most_workers(segments, settled) > 1)
     shares = {arm.name: importances(search, arm.name, searcher.record.of_arm(arm.name)) for arm in search.arms}
     best = {arm.name: searcher.record.best_trial(arm.name) for arm in search.arms}
     record = dataclasses.replace(

@@ -10,10 +10,14 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from raystudy.cluster.flights import Flights
+from raystudy.cluster.gate import Gate
+from raystudy.cluster.room import Group
 from raystudy.cluster.sampling import suggest
 from raystudy.cluster.search_ledger import standing
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import TrackedRun, tracked_runs
+from raystudy.errors import ClusterError
 from raystudy.records import SegmentRef
 from raystudy.search_records import SearchRecord, SearchState, SearchTrial
 from raystudy.spec.identity import to_dict
@@ -38,18 +42,23 @@ class SearchSearcher(Searcher):
     ) -> None:
         super().__init__()
         self.record = record
-        self.slots = 1
-        """Nodes that run side by side; known when the cluster is."""
-
         self.failed: dict[str, str] = {}
         """Nodes that will never be done, with the reason."""
+
+        self.refusal: ClusterError | None = None
+        """Why the search ends early: the cluster cannot run it."""
 
         self._search, self._settings, self._tell = search, settings, tell
         self._store = Store.open(settings.storage)
         self._forks = {arm.name: search.fork_points(arm.name) for arm in search.arms}
-        self._running: dict[str, str] = {}
+        self._flights = Flights()
+        self._gate: Gate | None = None
         self._reopen()
         self._advance()
+
+    def start(self, settings: RunSettings, gate: Gate) -> None:
+        """Know the cluster: its device, and which nodes may start now."""
+        self._settings, self._gate = settings, gate
 
     @property
     def is_finished(self) -> bool:
@@ -62,27 +71,23 @@ class SearchSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next node that can start; None when all that are left wait; FINISHED when none is left."""
-        if self.is_finished:
+        if self.is_finished or self.refusal is not None:
             return str(Searcher.FINISHED)
-        busy = set(self._running.values())
-        for trial, segment in self._next:
-            recipe = self._missing_weights(segment)
-            node_id = segment.segment_id if recipe is None else segment.spec.init.weights_id
-            if node_id in busy:
-                continue
-            self._running[trial_id] = node_id
-            if recipe is not None:
-                return self._config("pretraining", node_id, recipe, trial)
-            return self._config("segment", node_id, segment, trial)
-        return None
+        ready = self._ready()
+        groups = [self._group(node) for _, _, _, node in ready]
+        if not self._admits(groups):
+            return None
+        kind, trial, node_id, node = ready[0]
+        self._flights.begin(trial_id, node_id, groups[0])
+        return self._config(kind, node_id, node, trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take what the node has brought into account."""
-        node_id = self._running.pop(trial_id)
-        if error:
-            self.failed[node_id] = "it failed at every attempt"
-        elif result is not None and result.get("refusal"):
+        """Take what the node has brought into account; one that failed is handed out again a few times."""
+        node_id = self._flights.end(trial_id)
+        if result is not None and result.get("refusal"):
             self.failed[node_id] = str(result["refusal"])
+        elif error and not self._flights.fail(node_id, self._store.segment(node_id).committed_iteration()):
+            self.failed[node_id] = f"it failed {self._flights.failures(node_id)} times in a row"
         self._advance()
 
     def save(self, checkpoint_path: str) -> None:
@@ -91,13 +96,41 @@ class SearchSearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: the storage knows."""
 
+    def _ready(self) -> list[tuple[str, SearchTrial, str, Segment | PretrainSpec]]:
+        """Nodes that could start now: what kind, for which trial."""
+        busy, found = self._flights.nodes, []
+        for trial, segment in self._next:
+            recipe = self._missing_weights(segment)
+            node_id = segment.segment_id if recipe is None else segment.spec.init.weights_id
+            if node_id not in busy and self._flights.may_try(node_id):
+                busy.add(node_id)
+                found.append(("segment" if recipe is None else "pretraining", trial, node_id, recipe or segment))
+        return found
+
+    def _admits(self, groups: list[Group]) -> bool:
+        """Whether there is room for the first."""
+        flying = self._flights.groups
+        if self._gate is None:
+            return bool(groups)
+        if not groups:
+            self._gate.renew(flying)
+            return False
+        try:
+            return self._gate.admits(groups[0], flying, groups, self._flights.nodes)
+        except ClusterError as refusal:
+            self.refusal = refusal
+            return False
+
+    def _group(self, node: Segment | PretrainSpec) -> Group:
+        workers = node.spec.workers if isinstance(node, Segment) else node.workers
+        return Group(workers=workers, cpus=self._settings.threads, gpus=float(self._settings.device == "cuda"))
+
     def _config(self, kind: str, node_id: str, node: Segment | PretrainSpec, trial: SearchTrial) -> dict[str, Any]:
         return {
             "kind": kind,
             "node_id": node_id,
             "node": to_dict(node),
             "settings": to_dict(self._settings),
-            "slots": self.slots,
             "tracked": [run.to_dict() for run in self._tracked(trial).get(node_id, ())],
         }
 

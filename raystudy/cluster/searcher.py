@@ -10,9 +10,13 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from raystudy.cluster.ledger import has_diverged, pending_pretrainings, release_forks
+from raystudy.cluster.flights import Flights
+from raystudy.cluster.gate import Gate
+from raystudy.cluster.ledger import has_stopped, pending_pretrainings, release_forks
+from raystudy.cluster.room import Group
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import TrackedRun
+from raystudy.errors import ClusterError
 from raystudy.spec.identity import to_dict
 from raystudy.spec.plan import Plan, Segment
 from raystudy.spec.trial import PretrainSpec
@@ -20,7 +24,7 @@ from raystudy.store import Store
 
 
 class PlanSearcher(Searcher):
-    """Hands out pre-trainings and segments, each once."""
+    """Hands out pre-trainings and segments as the gate admits them, each until it is done or given up."""
 
     def __init__(
         self,
@@ -28,17 +32,20 @@ class PlanSearcher(Searcher):
         segments: Sequence[Segment],
         settings: RunSettings,
         tracked: Mapping[str, Sequence[TrackedRun]],
-        slots: int,
+        gate: Gate,
     ) -> None:
         super().__init__()
         self._store, self._plan = Store.open(settings.storage), plan
-        self._settings = to_dict(settings)
-        self._tracked, self._slots = tracked, slots
+        self._settings, self._threads, self._gpus = to_dict(settings), settings.threads, settings.device == "cuda"
+        self._tracked, self._gate, self._flights = tracked, gate, Flights()
         self._pretrainings = pending_pretrainings(self._store, plan, segments)
         self._waiting = {segment.segment_id: segment for segment in segments}
-        self._issued: dict[str, str] = {}
+        self._nodes: dict[str, Segment | PretrainSpec] = {**self._pretrainings, **self._waiting}
         self.failed: dict[str, str] = {}
         """Nodes that will never be done, with the reason."""
+
+        self.refusal: ClusterError | None = None
+        """Why the study ends early: the cluster cannot run it."""
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         """Nothing is optimised; accept whatever Tune passes."""
@@ -47,26 +54,37 @@ class PlanSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next node that can start; None when all that are left wait; FINISHED when none is left."""
         self._drop_hopeless()
-        if not self._pretrainings and not self._waiting:
+        if self.refusal is not None or not (self._pretrainings or self._waiting or self._flights.nodes):
             return str(Searcher.FINISHED)
         ready = [(self._priority_of_weights(key), key) for key in self._pretrainings]
         ready += [(segment.remaining, key) for key, segment in self._waiting.items() if self._can_start(segment)]
+        ready = [item for item in ready if self._flights.may_try(item[1])]
+        flying = self._flights.groups
         if not ready:
+            self._gate.renew(flying)
             return None
-        _, node_id = max(ready, key=lambda item: item[0])  # of equal ones, the first of the plan
-        self._issued[trial_id] = node_id
+        ready.sort(key=lambda item: -item[0])  # of equal ones, the first of the plan
+        groups = [self._group(node_id) for _, node_id in ready]
+        try:
+            if not self._gate.admits(groups[0], flying, groups, self._flights.nodes):
+                return None
+        except ClusterError as refusal:
+            self.refusal = refusal
+            return None
+        _, node_id = ready[0]
+        self._flights.begin(trial_id, node_id, groups[0])
         if node_id in self._pretrainings:
             return self._config("pretraining", node_id, self._pretrainings.pop(node_id))
         return self._config("segment", node_id, self._waiting.pop(node_id))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Remember a node that Tune has given up, and free what a finished one has made needless."""
+        """Hand a node out again that has failed, or give it up; free what a finished one has made needless."""
         release_forks(self._store, self._plan)
-        node_id = self._issued[trial_id]
-        if error:
-            self.failed[node_id] = "it failed at every attempt"
-        elif result is not None and result.get("refusal"):
+        node_id = self._flights.end(trial_id)
+        if result is not None and result.get("refusal"):
             self.failed[node_id] = str(result["refusal"])
+        elif error:
+            self._try_again(node_id, self._nodes[node_id])
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the storage knows."""
@@ -80,9 +98,23 @@ class PlanSearcher(Searcher):
             "node_id": node_id,
             "node": to_dict(node),
             "settings": self._settings,
-            "slots": self._slots,
             "tracked": [run.to_dict() for run in self._tracked.get(node_id, ())],
         }
+
+    def _try_again(self, node_id: str, node: Segment | PretrainSpec) -> None:
+        is_segment = isinstance(node, Segment)
+        progress = self._store.segment(node_id).committed_iteration() if is_segment else 0
+        if not self._flights.fail(node_id, progress):
+            self.failed[node_id] = f"it failed {self._flights.failures(node_id)} times in a row"
+        elif isinstance(node, Segment):
+            self._waiting[node_id] = node
+        else:
+            self._pretrainings[node_id] = node
+
+    def _group(self, node_id: str) -> Group:
+        node = self._nodes[node_id]
+        workers = node.spec.workers if isinstance(node, Segment) else node.workers
+        return Group(workers=workers, cpus=self._threads, gpus=float(self._gpus))
 
     def _priority_of_weights(self, weights_id: str) -> int:
         """Before everything that waits for it."""
@@ -104,8 +136,11 @@ class PlanSearcher(Searcher):
                 self.failed[segment_id] = f"its weights {weights_id} could not be made: {self.failed[weights_id]}"
             elif parent is not None and parent in self.failed:
                 self.failed[segment_id] = f"its trunk {parent} failed before iteration {segment.start}"
-            elif parent is not None and parent not in self._waiting and has_diverged(self._store, parent):
-                self.failed[segment_id] = f"its trunk {parent} diverged before iteration {segment.start}"
+            elif parent is not None and not self._is_open(parent) and has_stopped(self._store, parent):
+                self.failed[segment_id] = f"its trunk {parent} ended before iteration {segment.start}"
             else:
                 continue
             del self._waiting[segment_id]
+
+    def _is_open(self, segment_id: str) -> bool:
+        return segment_id in self._waiting or segment_id in self._flights.nodes

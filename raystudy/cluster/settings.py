@@ -7,6 +7,8 @@ from typing import Literal
 
 from raystudy.cluster.tracking import TrackingSettings
 
+Device = Literal["auto", "cpu", "cuda"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
@@ -17,7 +19,15 @@ class RunSettings:
     threads: int = 1
     """CPU threads of one worker."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
+    """``auto`` is settled when the cluster is known: cuda where it has GPUs or can have some."""
+
+    priority: int = 0
+    """Of studies that share a cluster, those with a higher one get free room first."""
+
+    wait_minutes: float = 60.0
+    """How long to wait for machines when the cluster is too small for a node; 0 is for ever."""
+
     loader_processes: int = 0
     """Processes that prepare batches for one worker; 0 prepares them in the worker."""
 
@@ -32,3 +42,8 @@ def default_device() -> Literal["cpu", "cuda"]:
     """``cuda`` where this machine has a GPU, else ``cpu``; does not load torch."""
     has_gpu = Path("/proc/driver/nvidia/version").exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != ""
     return "cuda" if has_gpu else "cpu"
+
+
+def study_device() -> Device:
+    """What a study trains on when nobody says: on a cluster that is settled there, for its head may have no GPU."""
+    return "auto" if os.environ.get("RAY_ADDRESS") else default_device()

@@ -6,14 +6,12 @@ import os
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raystudy.cluster.ledger import pending_segments, settle
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import TrackedRun
-from raystudy.errors import ClusterError
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, Segment
 from raystudy.store import Store
@@ -21,20 +19,13 @@ from raystudy.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from raystudy.cluster.gate import Gate
     from raystudy.cluster.search_searcher import SearchSearcher
     from raystudy.cluster.searcher import PlanSearcher
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """What one node of the plan takes, and how many of them the cluster runs side by side."""
-
-    count: int
-    workers: int
-    """Of the largest node."""
-
-    cpus_per_worker: int
-    use_gpu: bool
+MOST_NODES = 10_000
+"""Side by side; how many they are is decided by the gate, from what the cluster has at that moment."""
 
 
 def run_plan(
@@ -61,27 +52,38 @@ def run_plan(
     segments = pending_segments(store, plan, wanted)
     failed: dict[str, str] = {}
     if segments:
-        with connected(segments, settings):
+        with connected(segments, settings) as settings, opened_gate(segments, settings) as gate:
             from raystudy.cluster.searcher import PlanSearcher
 
-            slots = slots_for(segments, settings)
-            failed = tune(PlanSearcher(plan, segments, settings, tracked or {}, slots.count), settings, slots)
+            searcher = PlanSearcher(plan, segments, settings, tracked or {}, gate)
+            failed = tune(searcher, settings, nested=most_workers(segments, settings) > 1)
     records = settle(store, plan)
     return {trial_id: _with_failure(record, failed, store) for trial_id, record in records.items()}
 
 
-def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, slots: Slots) -> dict[str, str]:
-    """Run Tune until every node is done or given up; why nodes were given up."""
+def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, *, nested: bool) -> dict[str, str]:
+    """Run Tune until every node is done or given up; why nodes were given up.
+
+    How many run side by side and how often one is tried is the searcher's; Tune does what it hands out.
+
+    Args:
+        searcher: hands out the nodes.
+        settings: where and with what.
+        nested: whether nodes run in groups of workers.
+
+    Raises:
+        ClusterError: the cluster became too small for a node, and stayed it.
+    """
     import ray.tune
 
     from raystudy.cluster.driver import drive
 
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(drive, _driver_resources(slots)),
+        ray.tune.with_resources(drive, _driver_resources(settings, nested=nested)),
         tune_config=ray.tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=slots.count,
+            max_concurrent_trials=MOST_NODES,
             reuse_actors=True,
             trial_name_creator=lambda trial: str(trial.config["node_id"]),
             trial_dirname_creator=lambda trial: f"{trial.config['node_id']}_{trial.trial_id}",
@@ -89,13 +91,15 @@ def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, slots
         run_config=ray.tune.RunConfig(
             name=settings.study,
             storage_path=f"{settings.storage}/.ray/tune",
-            failure_config=ray.tune.FailureConfig(max_failures=2),
+            failure_config=ray.tune.FailureConfig(max_failures=0),
             verbose=0,
         ),
     )
     results = tuner.fit()
-    own = {str(r.config["node_id"]): _last_line(r.error) for r in results if r.error is not None and r.config}
-    return {**searcher.failed, **own}
+    if searcher.refusal is not None:
+        raise searcher.refusal
+    last = {str(r.config["node_id"]): _last_line(r.error) for r in results if r.error is not None and r.config}
+    return {key: f"{reason}: {last[key]}" if key in last else reason for key, reason in searcher.failed.items()}
 
 
 def _last_line(error: Exception) -> str:
@@ -104,37 +108,27 @@ def _last_line(error: Exception) -> str:
     return lines[-1].strip() if lines else type(error).__name__
 
 
-def _driver_resources(slots: Slots) -> dict[str, float]:
+def _driver_resources(settings: RunSettings, *, nested: bool) -> dict[str, float]:
     """A single worker trains in Tune's process; otherwise that process only waits for its workers, on the head."""
-    if slots.workers > 1:
+    if nested:
         return {"node:__internal_head__": 0.001}
-    return {"CPU": float(slots.cpus_per_worker), **({"GPU": 1.0} if slots.use_gpu else {})}
+    return {"CPU": float(settings.threads), **({"GPU": 1.0} if settings.device == "cuda" else {})}
 
 
-def slots_for(segments: Sequence[Segment], settings: RunSettings) -> Slots:
-    """As many nodes side by side as the cluster holds, so that no group of workers ever waits for resources.
+def opened_gate(segments: Sequence[Segment], settings: RunSettings) -> "AbstractContextManager[Gate]":
+    """The gate through which nodes of these segments start.
 
     Raises:
-        ClusterError: not even one fits, with the arithmetic.
+        ClusterError: the largest can never fit, with the arithmetic.
     """
-    import ray
+    from raystudy.cluster.gate import open_gate
+    from raystudy.cluster.room import Group
 
-    total: dict[str, float] = ray.cluster_resources()
-    workers = _most_workers(segments, settings)
-    use_gpu = settings.device == "cuda"
-    needs = {"CPU": workers * settings.threads, **({"GPU": workers} if use_gpu else {})}
-    count = min(int(total.get(kind, 0) // amount) for kind, amount in needs.items())
-    if count < 1:
-        wants = ", ".join(f"{amount:g} {kind}" for kind, amount in needs.items())
-        has = ", ".join(f"{total.get(kind, 0):g} {kind}" for kind in needs)
-        raise ClusterError(
-            f"a trial of {workers} workers with {settings.threads} threads each needs {wants}, "
-            f"but the cluster has {has}; take fewer --workers or --threads, or a larger cluster"
-        )
-    return Slots(count=count, workers=workers, cpus_per_worker=settings.threads, use_gpu=use_gpu)
+    gpus = float(settings.device == "cuda")
+    return open_gate(Group(most_workers(segments, settings), settings.threads, gpus), settings)
 
 
-def _most_workers(segments: Sequence[Segment], settings: RunSettings) -> int:
+def most_workers(segments: Sequence[Segment], settings: RunSettings) -> int:
     """Of the largest node: of the segments, and of the pre-trainings that they wait for."""
     store = Store.open(settings.storage)
     inits = {segment.spec.init for segment in segments}
@@ -142,9 +136,26 @@ def _most_workers(segments: Sequence[Segment], settings: RunSettings) -> int:
     return max([1, *(segment.spec.workers for segment in segments), *(recipe.workers for recipe in recipes)])
 
 
-def connected(segments: Sequence[Segment], settings: RunSettings) -> AbstractContextManager[None]:
-    """A connection to the running cluster, or a local one for as long as these segments need it."""
-    return connection(nested=_most_workers(segments, settings) > 1)
+@contextmanager
+def connected(segments: Sequence[Segment], settings: RunSettings) -> "Iterator[RunSettings]":
+    """A connection to the running cluster, or a local one for as long as these segments need it.
+
+    Yields the settings with the device that the cluster has.
+    """
+    with connection(nested=most_workers(segments, settings) > 1):
+        yield with_device(settings)
+
+
+def with_device(settings: RunSettings) -> RunSettings:
+    """``auto`` settled: cuda where a machine of the cluster has a GPU, or one that the autoscaler may add."""
+    if settings.device != "auto":
+        return settings
+    from raystudy.cluster.machines import growth, machines_now
+
+    coming = growth()
+    machines = [*machines_now().total, *(coming.machines or () if coming is not None else ())]
+    has_gpu = any(machine.get("GPU", 0) for machine in machines)
+    return dataclasses.replace(settings, device="cuda" if has_gpu else "cpu")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ REFUSAL_FILE = "refusal.json"
 """Why pre-training ended for good: trying again would only repeat it."""
 
 
-def make_weights(recipe: PretrainSpec, settings: RunSettings, *, in_workers: bool, is_alone: bool = True) -> Path:
+def make_weights(recipe: PretrainSpec, settings: RunSettings, *, in_workers: bool) -> Path:
     """The folder of the weights that ``recipe`` makes; trains them, or goes on with it, when the storage has none.
 
     One process of a machine at a time; the work folder keeps the training's own checkpoint until the weights are whole.
@@ -32,7 +32,6 @@ def make_weights(recipe: PretrainSpec, settings: RunSettings, *, in_workers: boo
         recipe: what to train.
         settings: where and with what.
         in_workers: train in a nested Ray Train run, which needs Ray; else in this very process, as one worker.
-        is_alone: as ``run_in_workers`` says.
 
     Raises:
         RaystudyError: the recipe cannot be trained, or it failed at every attempt.
@@ -45,7 +44,7 @@ def make_weights(recipe: PretrainSpec, settings: RunSettings, *, in_workers: boo
         if not store.has_weights(recipe.weights_id):
             (work / REFUSAL_FILE).unlink(missing_ok=True)
             if in_workers:
-                _train_in_workers(recipe, settings, work, is_alone)
+                _train_in_workers(recipe, settings, work)
             else:
                 _train(recipe, settings, work)
             _publish(work / WEIGHTS_FILE, atomic.read_json(work / PROVENANCE_FILE), final)
@@ -92,12 +91,11 @@ def _train(recipe: PretrainSpec, settings: RunSettings, work: Path) -> None:
     pretrain(recipe, work, tell, torch.device(settings.device), settings.loader_processes)
 
 
-def _train_in_workers(recipe: PretrainSpec, settings: RunSettings, work: Path, is_alone: bool) -> None:
+def _train_in_workers(recipe: PretrainSpec, settings: RunSettings, work: Path) -> None:
     from raystudy.cluster.nested import run_in_workers
 
     config = {"recipe": to_dict(recipe), "settings": to_dict(settings), "work": str(work)}
-    name = f"{recipe.weights_id}-{time.time_ns()}"  # our checkpoint is what a run goes on from, not Train's
-    run_in_workers(_worker, config, name=name, workers=recipe.workers, is_alone=is_alone)
+    run_in_workers(_worker, config, node_id=recipe.weights_id, workers=recipe.workers)
     if (work / REFUSAL_FILE).is_file():
         refusal = atomic.read_json(work / REFUSAL_FILE)
         kinds = {kind.__name__: kind for kind in _REFUSALS}

@@ -3,7 +3,6 @@
 import random
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,7 +65,7 @@ class InProcess:
             if self._left < 0:
                 raise KilledError
 
-    def tune(self, searcher: SearchSearcher, given: RunSettings, slots: Any) -> dict[str, str]:
+    def tune(self, searcher: SearchSearcher, given: RunSettings, *, nested: bool) -> dict[str, str]:
         """In place of Tune."""
         running: dict[str, dict[str, Any]] = {}
         number = 0
@@ -92,6 +91,7 @@ def run_in_process(
 ) -> SearchRecord:
     """``run_search`` with the stand-in instead of Ray."""
     monkeypatch.setattr(search_module, "tune", (engine or InProcess()).tune)
-    monkeypatch.setattr(search_module, "connected", lambda segments, given: nullcontext())
-    monkeypatch.setattr(search_module, "slots_for", lambda segments, given: SimpleNamespace(count=1))
+    monkeypatch.setattr(search_module, "connected", lambda segments, given: nullcontext(given))
+    monkeypatch.setattr("raystudy.cluster.flights.DELAYS_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(search_module, "opened_gate", lambda segments, given: nullcontext())
     return search_module.run_search(search, settings(storage))

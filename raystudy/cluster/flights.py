@@ -1,0 +1,66 @@
+"""Nodes of a plan that are at work, and how often those that failed may try again."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from raystudy.cluster.room import Group
+
+DELAYS_S = (1.0, 4.0, 16.0)
+"""Before the second, third and fourth attempt; whoever fails at once costs no hot loop."""
+
+
+@dataclass(slots=True)
+class _Failures:
+    count: int
+    progress: int
+    not_before: float
+
+
+class Flights:
+    """What one study has handed out.
+
+    A node that fails ``len(DELAYS_S) + 1`` times in a row is given up. One that has got further since it failed last
+    starts counting anew, so that no number of machines taken away ends a trial that advances.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._flying: dict[str, tuple[str, Group]] = {}
+        self._failures: dict[str, _Failures] = {}
+
+    def begin(self, trial_id: str, node_id: str, group: Group) -> None:
+        """A node starts, as this trial of Tune's."""
+        self._flying[trial_id] = (node_id, group)
+
+    def end(self, trial_id: str) -> str:
+        """A trial of Tune's has ended; its node."""
+        return self._flying.pop(trial_id)[0]
+
+    @property
+    def nodes(self) -> set[str]:
+        """Ids of the nodes at work."""
+        return {node_id for node_id, _ in self._flying.values()}
+
+    @property
+    def groups(self) -> list[Group]:
+        """What they take."""
+        return [group for _, group in self._flying.values()]
+
+    def fail(self, node_id: str, progress: int) -> bool:
+        """A node has failed, with ``progress`` iterations kept; whether it may try again."""
+        known = self._failures.get(node_id)
+        count = 1 if known is None or progress > known.progress else known.count + 1
+        delay = DELAYS_S[min(count, len(DELAYS_S)) - 1]
+        self._failures[node_id] = _Failures(count, progress, self._clock() + delay)
+        return count <= len(DELAYS_S)
+
+    def failures(self, node_id: str) -> int:
+        """How often it failed in a row."""
+        known = self._failures.get(node_id)
+        return 0 if known is None else known.count
+
+    def may_try(self, node_id: str) -> bool:
+        """Whether its delay after a failure is over."""
+        known = self._failures.get(node_id)
+        return known is None or self._clock() >= known.not_before
