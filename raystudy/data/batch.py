@@ -94,11 +94,10 @@ def collate(samples: Sequence[Sample], size_divisor: int) -> Batch:
     """Pad pictures at the bottom and right to the largest of them, rounded up to a multiple of ``size_divisor``."""
     sizes = [(int(sample.image.shape[1]), int(sample.image.shape[2])) for sample in samples]
     height, width = (-(-max(side) // size_divisor) * size_divisor for side in zip(*sizes, strict=True))
-    shape = (len(samples), height, width, 3)
-    is_padded = any(size != (height, width) for size in sizes)
-    rows = torch.zeros(shape, dtype=torch.uint8) if is_padded else torch.empty(shape, dtype=torch.uint8)
+    rows = torch.empty((len(samples), height, width, 3), dtype=torch.uint8)
     for padded, sample, (h, w) in zip(rows, samples, sizes, strict=True):
         padded[:h, :w] = sample.image.permute(1, 2, 0)
+        padded[:h, w:], padded[h:] = 0, 0
     return Batch(
         images=rows.permute(0, 3, 1, 2),
         sizes=sizes,
