@@ -236,6 +236,7 @@ class _MatchesOfStudy:
     def __init__(self, study: StudyTable) -> None:
         self._study = study
         self._reader = StorageReader(study.storage)
+        self._places: dict[tuple[str, int], str | None] = {}
         self._found: dict[tuple[str, str], tuple[Floats, Floats] | None] = {}
 
     def draws(self, trial_id: str, kind: str) -> Floats | None:
@@ -263,13 +264,19 @@ class _MatchesOfStudy:
 
     def _read(self, trial_id: str, kind: str) -> StoredMatches | None:
         last = self._study.records[trial_id].segments[-1]
-        path = f"segments/{last.segment_id}/matches/{last.end}/{kind}.npz"
-        content = self._reader.read(path)
+        place = self._place(last.segment_id, last.end)
+        content = self._reader.read_in(place, f"{kind}.npz")
         if content is None:
             return None
+        path = f"{place}/{kind}.npz"
         matches = read_matches(content, path)
         self._check(trial_id, kind, matches, path)
         return matches
+
+    def _place(self, segment_id: str, iteration: int) -> str | None:
+        if (segment_id, iteration) not in self._places:
+            self._places[segment_id, iteration] = self._reader.segment(segment_id).matches(iteration)
+        return self._places[segment_id, iteration]
 
     def _check(self, trial_id: str, kind: str, matches: StoredMatches, path: str) -> None:
         """Matches must give the AP of the trial's last row: else they are of something else."""

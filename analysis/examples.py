@@ -6,6 +6,7 @@ documents. The pictures lie in the page once, whatever number of panels shows th
 
 import base64
 import html
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,9 +72,11 @@ def read_examples(study: StudyTable, trial_id: str) -> tuple[str, Json] | None:
     segments = study.records[trial_id].segments
     if not segments:
         return None
-    folder = f"segments/{segments[-1].segment_id}/examples/{segments[-1].end}"
-    content = StorageReader(study.storage).read_json(f"{folder}/examples.json")
-    return None if content is None or content.get("version") != EXAMPLES_VERSION else (folder, content)
+    reader = StorageReader(study.storage)
+    place = reader.segment(segments[-1].segment_id).examples(segments[-1].end)
+    described = reader.read_in(place, "examples.json")
+    content = None if described is None else json.loads(described)
+    return None if place is None or content is None or content.get("version") != EXAMPLES_VERSION else (place, content)
 
 
 def category_names(study: StudyTable, one: SettingEvidence) -> list[str]:
@@ -139,7 +142,7 @@ def _pair(study: StudyTable, one: SettingEvidence) -> dict[str, tuple[str, Json]
 
 
 def _jpeg(study: StudyTable, folder: str, record: Json) -> bytes | None:
-    return StorageReader(study.storage).read(f"{folder}/{record['file']}")
+    return StorageReader(study.storage).read_in(folder, str(record["file"]))
 
 
 def _image(key: str, record: Json, content: bytes) -> str:

@@ -1,65 +1,67 @@
-"""Reading a storage, local folder or object store, without knowing what is in it."""
+"""Reading a storage for analysis: tables of rows, mapped where they are local, and many files at a time."""
 
-import json
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import pyarrow as pa
-from pyarrow import fs
 
 from raystudy.errors import StorageError
+from raystudy.segment_store import SegmentStore
+from raystudy.store import Store
+
+CONNECTIONS = 16
+"""Files of an object store that are read at a time."""
+
+Key = TypeVar("Key")
+Answer = TypeVar("Answer")
 
 
 class StorageReader:
-    """Reads files below one root: a local folder, or a URI such as ``s3://bucket/path``."""
+    """Reads files below one root: a local folder, or an address such as ``s3://bucket/path``."""
 
     def __init__(self, root: str) -> None:
-        """Raises ``StorageError`` when the root cannot be reached."""
-        self.root = root
-        self.is_local = "://" not in root
-        try:
-            if self.is_local:
-                self._files, self._base = fs.LocalFileSystem(use_mmap=True), str(Path(root).expanduser().resolve())
-            else:
-                self._files, self._base = fs.FileSystem.from_uri(root)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StorageError(f"storage {root} cannot be reached: {error}") from error
-
-    def read(self, path: str) -> bytes | None:
-        """The content of a file; None when it is not there."""
-        if self.is_local:
-            try:
-                return Path(self._base, path).read_bytes()
-            except FileNotFoundError:
-                return None
-        try:
-            with self._files.open_input_stream(f"{self._base}/{path}") as stream:
-                return cast(bytes, stream.read())
-        except FileNotFoundError:
-            return None
+        """Raises ``StorageError`` when the root cannot be one of a storage."""
+        self.store = Store.open_unchecked(root)
+        self.root = self.store.location
 
     def read_json(self, path: str) -> dict[str, Any] | None:
         """The content of a JSON file; None when it is not there."""
-        content = self.read(path)
-        if content is None:
-            return None
-        try:
-            parsed: dict[str, Any] = json.loads(content)
-        except ValueError as error:
-            raise StorageError(f"{self.root}/{path} is no JSON ({error}); it was not written by raystudy") from error
-        return parsed
+        content: dict[str, Any] | None = self.store.files.read_json(path)
+        return content
 
-    def read_table(self, path: str) -> pa.Table | None:
-        """An Arrow IPC file as a table, memory-mapped where it is local; None when it is not there."""
-        try:
-            with self._files.open_input_file(f"{self._base}/{path}") as source:
-                return pa.ipc.open_file(source).read_all()
-        except FileNotFoundError:
-            return None
-        except pa.ArrowInvalid as error:
-            raise StorageError(f"{self.root}/{path} is no Arrow file: {error}") from error
+    def read_in(self, place: str | None, name: str) -> bytes | None:
+        """A file of a published folder; None where there is no such folder or file."""
+        return None if place is None else self.store.files.read_in(place, name)
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted; empty when it is not there."""
-        selector = fs.FileSelector(f"{self._base}/{folder}", allow_not_found=True)
-        return sorted(info.base_name for info in self._files.get_file_info(selector))
+        return self.store.files.names(folder)
+
+    def segment(self, segment_id: str) -> SegmentStore:
+        """What is kept of a segment."""
+        return self.store.segment(segment_id)
+
+    def read_rows(self, segment_id: str) -> pa.Table | None:
+        """The final rows of a segment, memory-mapped where they are local; None when there are none."""
+        segment = self.segment(segment_id)
+        if self.store.files.is_local:
+            place = segment.rows_file()
+            source = None if place is None else pa.memory_map(str(place))
+        else:
+            content = segment.rows_content()
+            source = None if content is None else pa.BufferReader(content[0])
+        if source is None:
+            return None
+        try:
+            return pa.ipc.open_file(source).read_all()
+        except pa.ArrowInvalid as error:
+            raise StorageError(f"the rows of {self.root}/{segment.folder} are no Arrow file: {error}") from error
+
+    def read_all(self, read: Callable[[Key], Answer], keys: Iterable[Key]) -> dict[Key, Answer]:
+        """``read(key)`` of every key; several at a time where each has to come over the network."""
+        listed = list(dict.fromkeys(keys))
+        if self.store.files.is_local:
+            return {key: read(key) for key in listed}
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            return dict(zip(listed, pool.map(read, listed), strict=True))

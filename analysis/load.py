@@ -86,9 +86,9 @@ def load_study(storage: str, study: str) -> StudyTable:
     specs: dict[str, dict[str, Any]] = content["trials"]
     paths = content.get("paths") or {}
     progress = functools.cache(functools.partial(segment_progress, reader))
-    records = {
-        trial_id: _record(reader, trial_id, spec, paths.get(trial_id, ()), progress) for trial_id, spec in specs.items()
-    }
+    records = reader.read_all(
+        lambda trial_id: _record(reader, trial_id, specs[trial_id], paths.get(trial_id, ()), progress), specs
+    )
     others = in_levels(varying(specs.values()), content)
     trials = _trials_table(specs, records, int(content["unit"]), others)
     read = read_rows(reader, trials, records)
@@ -166,7 +166,12 @@ def _links(reader: StorageReader, study: str) -> dict[str, str]:
 def _weights(reader: StorageReader, trials: pd.DataFrame) -> dict[str, dict[str, Any]]:
     found = {}
     for weights_id in sorted(set(trials["weights_id"]) - {""} if len(trials) else set()):
-        provenance = reader.read_json(f"weights/{weights_id}/provenance.json")
+        provenance = _provenance(reader, weights_id)
         if provenance is not None:
             found[weights_id] = provenance
     return found
+
+
+def _provenance(reader: StorageReader, weights_id: str) -> dict[str, Any] | None:
+    found = reader.store.weights_provenance(weights_id)
+    return None if found is None else found.to_dict()

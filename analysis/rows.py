@@ -5,7 +5,7 @@ them has been read; columns without any number are never copied.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +53,10 @@ def read_rows(reader: StorageReader, trials: pd.DataFrame, records: Mapping[str,
     batch: list[pa.Table] = []
     lengths = np.zeros(len(trials), dtype=np.int64)
     for position, trial_id in enumerate(trials.index):
+        if position % _BATCH == 0:
+            tables |= _read_ahead(reader, records, list(trials.index[position : position + _BATCH]), tables)
         found: list[tuple[SegmentRef, pa.Table]] = []
         for ref in records[trial_id].segments:
-            if ref.segment_id not in tables:
-                tables[ref.segment_id] = _read_segment(reader, ref.segment_id)
             table = tables[ref.segment_id]
             left[ref.segment_id] -= 1
             if not left[ref.segment_id]:
@@ -77,6 +77,14 @@ def read_rows(reader: StorageReader, trials: pd.DataFrame, records: Mapping[str,
     return ReadRows(_joined(pieces, trials, lengths), summary)
 
 
+def _read_ahead(
+    reader: StorageReader, records: Mapping[str, TrialRecord], batch: Sequence[str], known: Mapping[str, object]
+) -> dict[str, pa.Table | None]:
+    """The tables of the next trials' segments, but those that are known."""
+    wanted = (ref.segment_id for trial_id in batch for ref in records[trial_id].segments)
+    return reader.read_all(lambda name: _read_segment(reader, name), (name for name in wanted if name not in known))
+
+
 @dataclass(frozen=True)
 class SegmentProgress:
     """How far a segment is: what a trial that is not complete is judged by."""
@@ -90,29 +98,19 @@ class SegmentProgress:
 
 def segment_progress(reader: StorageReader, segment_id: str) -> SegmentProgress:
     """What storage has of a segment."""
-    folder = f"segments/{segment_id}"
-    result = reader.read_json(f"{folder}/result.json")
-    newest = max((int(n) for n in reader.names(f"{folder}/checkpoints") if n.isdigit()), default=0)
+    segment = reader.segment(segment_id)
+    result, reached = segment.result(), segment.committed_iteration()
     if result is None:
-        state = TrialState.RUNNING if newest or reader.names(f"{folder}/attempts") else TrialState.WAITING
-        return SegmentProgress(newest, state)
+        is_begun = reached or segment.newest_attempt()
+        return SegmentProgress(reached, TrialState.RUNNING if is_begun else TrialState.WAITING)
     stopped = TrialState(result.get("state", TrialState.COMPLETE))
     state = stopped if stopped in (TrialState.DIVERGED, TrialState.FAILED) else TrialState.RUNNING
-    return SegmentProgress(max(newest, int(result["iteration"])), state, str(result.get("error") or ""))
+    return SegmentProgress(reached, state, str(result.get("error") or ""))
 
 
 def _read_segment(reader: StorageReader, segment_id: str) -> pa.Table | None:
-    """The rows at the segment's end, unless a longer run has gone beyond it: then those of its newest checkpoint.
-
-    A checkpoint folder under its final, numeric name is whole; others are still being written.
-    """
-    folder = f"segments/{segment_id}"
-    checkpoints = sorted((int(n) for n in reader.names(f"{folder}/checkpoints") if n.isdigit()), reverse=True)
-    result = reader.read_json(f"{folder}/result.json")
-    paths = [f"{folder}/checkpoints/{iteration}/rows.arrow" for iteration in checkpoints]
-    if result is not None and int(result["iteration"]) >= max(checkpoints, default=0):
-        paths = [f"{folder}/rows.arrow"]
-    table = next((found for path in paths if (found := reader.read_table(path)) is not None), None)
+    """The rows that are final so far: of the segment's end, or of its newest checkpoint when that is further."""
+    table = reader.read_rows(segment_id)
     if table is not None:
         version = (table.schema.metadata or {}).get(VERSION_KEY, b"none").decode()
         if version != str(ROWS_VERSION):

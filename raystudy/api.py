@@ -15,6 +15,7 @@ from raystudy.cluster.tracked_runs import tracked_runs
 from raystudy.cluster.tuner import run_plan
 from raystudy.cluster.weights import adopt_weights
 from raystudy.console import LiveView, make_console
+from raystudy.files import storage_location
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.study import StudySpec
@@ -57,7 +58,7 @@ def run(
         RaystudyError: the study, its data, its storage or the cluster cannot do it; nothing has been started.
     """
     if not isinstance(settings, RunSettings):
-        storage = str(Path(settings).expanduser().absolute())
+        storage = storage_location(settings)
         settings = RunSettings(storage=storage, study=study.name, device=study_device())
     plan = make_plan(study.trials(), share=share)
     preflight(plan, settings)

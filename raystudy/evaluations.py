@@ -55,14 +55,14 @@ def evaluation_id(evaluation: EvalSpec) -> str:
     return digest(identity_dict(evaluation))
 
 
-def evaluations_folder(store: Store, trial_id: str) -> Path:
-    """Where the evaluations of a trial lie."""
-    return store.root / "evaluations" / trial_id
+def evaluations_place(trial_id: str) -> str:
+    """Where in the storage the evaluations of a trial lie."""
+    return f"evaluations/{trial_id}"
 
 
-def matches_path(store: Store, found: StoredEvaluation, kind: str) -> Path:
-    """The matches of one kind: ``box``, ``mask`` or ``keypoint``."""
-    return evaluations_folder(store, found.trial_id) / found.evaluation_id / f"{kind}.npz"
+def read_matches(store: Store, found: StoredEvaluation, kind: str) -> bytes | None:
+    """The matches of one kind (``box``, ``mask`` or ``keypoint``), as an .npz file; None when there are none."""
+    return store.files.read_in(f"{evaluations_place(found.trial_id)}/{found.evaluation_id}", f"{kind}.npz")
 
 
 def keep_evaluation(store: Store, found: StoredEvaluation, matches: Mapping[str, SavesItself]) -> None:
@@ -74,32 +74,32 @@ def keep_evaluation(store: Store, found: StoredEvaluation, matches: Mapping[str,
         for kind, own in matches.items():
             own.save(folder / f"{kind}.npz")
 
-    atomic.publish_folder(evaluations_folder(store, found.trial_id) / found.evaluation_id, fill)
+    store.files.publish(f"{evaluations_place(found.trial_id)}/{found.evaluation_id}", fill)
 
 
 def read_evaluation(store: Store, trial_id: str, evaluation: EvalSpec) -> StoredEvaluation | None:
     """What was kept of a trial under an EvalSpec; None when nothing was, or what was is damaged."""
-    folder = evaluations_folder(store, trial_id) / evaluation_id(evaluation)
-    return _read(folder) if folder.is_dir() else None
+    return _read(store, f"{evaluations_place(trial_id)}/{evaluation_id(evaluation)}")
 
 
 def read_evaluations(store: Store, trial_id: str) -> list[StoredEvaluation]:
     """All that was kept of a trial, without what is damaged."""
-    folder = evaluations_folder(store, trial_id)
-    found = [_read(path) for path in sorted(folder.glob("*")) if not path.name.startswith(".")]
+    folder = evaluations_place(trial_id)
+    found = [_read(store, f"{folder}/{name}") for name in store.files.names(folder)]
     return [evaluation for evaluation in found if evaluation is not None]
 
 
-def _read(folder: Path) -> StoredEvaluation | None:
+def _read(store: Store, place: str) -> StoredEvaluation | None:
     try:
-        atomic.verify_folder(folder)
+        folder = store.files.fetch(place)
     except CorruptCheckpointError:
         return None
     content = atomic.read_json(folder / _FILE)
     version = content.pop("version", None)
     if version != EVALUATION_VERSION:
         raise StorageError(
-            f"{folder} holds an evaluation of version {version}, but this raystudy reads {EVALUATION_VERSION}"
+            f"{store.location}/{place} holds an evaluation of version {version}, but this raystudy reads "
+            f"{EVALUATION_VERSION}"
         )
     content.pop("evaluation_id")
     return StoredEvaluation(**{**content, "evaluation": from_dict(EvalSpec, content["evaluation"], "evaluation")})

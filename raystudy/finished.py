@@ -60,7 +60,7 @@ def find_finished(store: Store, text: str) -> FinishedTrial:
     known = sorted({*records, *(trial for name in store.study_names() for trial in store.read_study(name)["trials"])})
     found = [text] if text in known else [trial for trial in known if trial.startswith(text)]
     if not found:
-        raise SpecError(f"storage {store.root} has no trial {text!r}; it has {_named(known)}")
+        raise SpecError(f"storage {store.location} has no trial {text!r}; it has {_named(known)}")
     if len(found) > 1:
         raise SpecError(f"{text!r} begins the ids of {len(found)} trials; add letters to tell apart {_named(found)}")
     record = records.get(found[0])

@@ -260,16 +260,20 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         RowsError: the file is of another version, or no file of rows.
     """
+    return rows_from_bytes(path.read_bytes(), str(path))
+
+
+def rows_from_bytes(content: bytes, place: str) -> list[Row]:
+    """The rows of a file's content; ``place`` names it in errors, which are those of ``read_rows``."""
     import pyarrow as pa
 
     try:
-        with pa.OSFile(str(path), "rb") as source:
-            table = pa.ipc.open_file(source).read_all()
+        table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
     except pa.ArrowInvalid as error:
-        raise RowsError(f"{path} is not a file of rows: {error}") from error
+        raise RowsError(f"{place} is not a file of rows: {error}") from error
     version = (table.schema.metadata or {}).get(b"raystudy_rows_version", b"none").decode()
     if version != str(ROWS_VERSION):
-        raise RowsError(f"{path} holds rows of version {version}, but this raystudy reads version {ROWS_VERSION}")
+        raise RowsError(f"{place} holds rows of version {version}, but this raystudy reads version {ROWS_VERSION}")
     return [row_from_dict(item) for item in table.to_pylist()]
 
 

@@ -1,19 +1,27 @@
 """What is kept of one segment: attempts, checkpoints, rows, its end."""
 
 import json
+import logging
 import os
-import shutil
 import socket
+import sys
 import time
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from raystudy import atomic
-from raystudy.errors import CorruptCheckpointError, FencedError
-from raystudy.records import Row, TrialState, read_rows, write_rows
+from raystudy.atomic import json_bytes, write_json
+from raystudy.errors import CorruptCheckpointError, FencedError, StorageError
+from raystudy.files import Files
+from raystudy.files.base import parsed, published
+from raystudy.lineage import Commit, Lineage
+from raystudy.records import Row, TrialState, rows_from_bytes, write_rows
 
 _ROWS = "rows.arrow"
+_RESULT = "result.json"
+LOGGER = logging.getLogger(__name__)
 
 
 class SavesItself(Protocol):
@@ -24,57 +32,79 @@ class SavesItself(Protocol):
         ...
 
 
-class SegmentStore:
-    """What is kept of one segment.
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The process at work on a segment, and what it goes on from."""
 
-    spec.json                   the segment, as it was first asked for
-    attempts/<n>.json           one a process that has worked on it; only the newest may commit
-    checkpoints/<iteration>/    state and all rows of the segment so far; whole or not there
-    matches/<iteration>/        what the final evaluation of a trial matched
-    examples/<iteration>/       a few validation pictures and what it found in them (raystudy.evaluation.examples)
-    rows.arrow, result.json     at the end, result.json last
-    log.jsonl                   what happened, one event a line
-    progress.json               a view for people; never read back as truth
+    number: int
+    start: int | None
+    """Iteration of the segment's own checkpoint that it goes on from; None when there is none."""
+
+    place: str | None
+    """The published folder that holds it."""
+
+
+class SegmentStore:
+    """What is kept of one segment, in ``segments/<segment_id>/``.
+
+    spec.json                             the segment, as it was first asked for
+    attempts/<n>.json                     one a process that has worked on it; see raystudy.lineage
+    checkpoints/<iteration>.<attempt>/    state and all rows of the segment so far; whole or not there
+    matches/<iteration>.<attempt>/        what the final evaluation of a trial matched
+    examples/<iteration>.<attempt>/       a few validation pictures and what it found in them (evaluation.examples)
+    results/<iteration>.<attempt>/        how it ended: rows.arrow, result.json
+    progress.json                         a view for people; never read back as truth
+
+    and ``logs/<segment_id>.jsonl``, what happened, one event a line.
+
+    Layout 1 had no numbers of attempts: ``checkpoints/<iteration>/``, ``rows.arrow`` and ``result.json`` are read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.segment_id = path.name
+    def __init__(self, files: Files, segment_id: str) -> None:
+        self.files = files
+        self.segment_id = segment_id
+        self.folder = f"segments/{segment_id}"
 
     def declare(self, segment: dict[str, Any]) -> None:
         """Keep the segment's spec."""
-        if not (self.path / "spec.json").is_file():
-            atomic.write_json(self.path / "spec.json", segment)
+        if self.files.read(f"{self.folder}/spec.json") is None:
+            self.files.write_json(f"{self.folder}/spec.json", segment)
 
-    def begin_attempt(self) -> int:
-        """Register as the newest process at work on the segment, and fence off every older one."""
-        folder = self.path / "attempts"
-        folder.mkdir(parents=True, exist_ok=True)
+    def begin_attempt(self, at_most: int = sys.maxsize) -> Attempt:
+        """Register as the newest process at work on the segment, and fence off every older one.
+
+        It goes on from the newest sound checkpoint at or before ``at_most``; a corrupt one is passed over.
+        """
         while True:
-            attempt = self.newest_attempt() + 1
-            try:
-                descriptor = os.open(folder / f"{attempt}.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            except FileExistsError:
-                continue
-            with os.fdopen(descriptor, "w") as stream:
-                stream.write(f'{{"host": "{socket.gethostname()}", "pid": {os.getpid()}, "time": {time.time():.0f}}}\n')
-            return attempt
+            seen = self._look()
+            number = seen.lineage.newest + 1
+            start, place = self._newest_sound(seen, at_most) or (None, None)
+            says = {
+                "from": self._kept_until(seen, start or 0, at_most),
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "time": round(time.time()),
+                "nonce": uuid.uuid4().hex,
+            }
+            if self.files.create(f"{self.folder}/attempts/{number}.json", json_bytes(says)):
+                return Attempt(number, start, place)
 
     def newest_attempt(self) -> int:
         """Number of the newest attempt; 0 when there was none."""
-        numbers = [int(path.stem) for path in (self.path / "attempts").glob("*.json") if path.stem.isdigit()]
-        return max(numbers, default=0)
+        return max(self._attempts(), default=0)
 
     def check_fence(self, attempt: int) -> None:
-        """Raise ``FencedError`` when a newer attempt owns the segment."""
+        """Raise ``FencedError`` when a newer attempt owns the segment.
+
+        This only ends a process early whose commits would not count any more (``raystudy.lineage``).
+        """
         newest = self.newest_attempt()
         if newest != attempt:
             raise FencedError(f"segment {self.segment_id}: attempt {newest} has taken over from attempt {attempt}")
 
     def checkpoints(self) -> list[int]:
-        """Iterations of the checkpoints that are whole, oldest first."""
-        folder = self.path / "checkpoints"
-        return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit()) if folder.is_dir() else []
+        """Iterations of the checkpoints that count, oldest first."""
+        return [commit.iteration for commit in self._look().valid("checkpoints")]
 
     def commit(self, attempt: int, iteration: int, write_state: Callable[[Path], None], rows: Sequence[Row]) -> None:
         """Publish a checkpoint: the state that ``write_state`` saves into a folder, and all rows up to here.
@@ -87,11 +117,11 @@ class SegmentStore:
             write_state(folder)
             write_rows(folder / _ROWS, rows)
 
-        atomic.publish_folder(self._checkpoint(iteration), fill, allowed=lambda: self.check_fence(attempt))
+        self._publish("checkpoints", attempt, iteration, fill)
         self.log("commit", attempt=attempt, iteration=iteration)
 
     def keep_matches(self, attempt: int, iteration: int, matches: Mapping[str, SavesItself]) -> None:
-        """Keep a trial's final matches of detections and objects as ``matches/<iteration>/<kind>.npz``.
+        """Keep a trial's final matches of detections and objects as ``<kind>.npz``.
 
         They are what confidence intervals are made of; kept before the checkpoint that makes the trial complete.
         """
@@ -100,64 +130,61 @@ class SegmentStore:
             for kind, found in matches.items():
                 found.save(folder / f"{kind}.npz")
 
-        final = self.path / "matches" / str(iteration)
-        atomic.publish_folder(final, fill, allowed=lambda: self.check_fence(attempt))
+        self._publish("matches", attempt, iteration, fill)
 
     def keep_examples(self, attempt: int, iteration: int, examples: SavesItself) -> None:
-        """Keep a few pictures with what a trial's final evaluation found in them as ``examples/<iteration>/``."""
-        final = self.path / "examples" / str(iteration)
-        atomic.publish_folder(final, examples.save, allowed=lambda: self.check_fence(attempt))
+        """Keep a few pictures with what a trial's final evaluation found in them."""
+        self._publish("examples", attempt, iteration, examples.save)
 
-    def examples(self, iteration: int) -> tuple[Path, dict[str, Any]] | None:
-        """The folder of the pictures and the content of its ``examples.json``; None when there is none."""
-        folder = self.path / "examples" / str(iteration)
-        if not (folder / "examples.json").is_file():
-            return None
-        content: dict[str, Any] = atomic.read_json(folder / "examples.json")
-        return folder, content
+    def matches(self, iteration: int) -> str | None:
+        """The published folder of the matches at an iteration; None when there is none."""
+        return self._place("matches", iteration)
+
+    def examples(self, iteration: int) -> str | None:
+        """The published folder of the pictures, whose ``examples.json`` describes them; None when there is none."""
+        return self._place("examples", iteration)
+
+    def checkpoint(self, iteration: int) -> str:
+        """The published folder of a checkpoint; raises ``CorruptCheckpointError`` when there is none."""
+        place = self._place("checkpoints", iteration)
+        if place is None:
+            raise CorruptCheckpointError(f"segment {self.segment_id} has no checkpoint at iteration {iteration}")
+        return place
 
     def load(self, iteration: int) -> Path:
-        """The folder of a checkpoint, its checksums verified; raises ``CorruptCheckpointError``."""
-        folder = self._checkpoint(iteration)
-        atomic.verify_folder(folder)
-        return folder
+        """A checkpoint as a folder of this machine, its checksums verified; raises ``CorruptCheckpointError``."""
+        return self.files.fetch(self.checkpoint(iteration))
 
-    def latest(self, at_most: int) -> tuple[int, Path] | None:
-        """The newest sound checkpoint at or before ``at_most``; a corrupt one is passed over."""
-        for iteration in reversed(self.checkpoints()):
-            if iteration > at_most:
-                continue
-            try:
-                return iteration, self.load(iteration)
-            except CorruptCheckpointError:
-                continue
-        return None
+    def latest(self, at_most: int) -> tuple[int, str] | None:
+        """Iteration and place of the newest sound checkpoint at or before ``at_most``; corrupt ones are passed over."""
+        return self._newest_sound(self._look(), at_most)
 
     def has_checkpoint(self, iteration: int) -> bool:
         """Whether that checkpoint is whole, so that a fork can start from it."""
-        return self._checkpoint(iteration).is_dir()
+        return self._place("checkpoints", iteration) is not None
 
     def prune(self, keep: Collection[int], last: int = 2) -> None:
-        """Delete checkpoints but those at ``keep`` and the ``last`` newest."""
-        committed = self.checkpoints()
-        for iteration in set(committed) - set(keep) - set(committed[-last:]):
-            shutil.rmtree(self._checkpoint(iteration), ignore_errors=True)
+        """Delete checkpoints but those at ``keep`` and the ``last`` newest; also those that do not count."""
+        seen = self._look()
+        valid = seen.valid("checkpoints")
+        spared = {*valid[-last:], *(commit for commit in valid if commit.iteration in keep)}
+        for commit in seen.commits("checkpoints"):
+            if commit not in spared:
+                self.files.remove(f"{self.folder}/checkpoints/{commit.name}")
 
     def finish(self, attempt: int, result: dict[str, Any], rows: Sequence[Row]) -> None:
         """Keep the rows and the result (``state``, ``iteration``, cost); may be extended by a longer run later."""
-        self.check_fence(attempt)
-        temporary = self.path / f".{_ROWS}.{os.getpid()}.tmp"
-        write_rows(temporary, rows)
-        os.replace(temporary, self.path / _ROWS)
-        atomic.write_json(self.path / "result.json", result)
+
+        def fill(folder: Path) -> None:
+            write_rows(folder / _ROWS, rows)
+            write_json(folder / _RESULT, result)
+
+        self._publish("results", attempt, int(result["iteration"]), fill)
 
     def result(self) -> dict[str, Any] | None:
         """How the segment ended; None while it has not."""
-        path = self.path / "result.json"
-        if not path.is_file():
-            return None
-        content: dict[str, Any] = atomic.read_json(path)
-        return content
+        found = self._ended(self._look())
+        return None if found is None else found.content
 
     def is_done(self, end: int) -> bool:
         """Whether all iterations up to ``end`` are committed."""
@@ -166,33 +193,157 @@ class SegmentStore:
 
     def committed_iteration(self) -> int:
         """Iterations that no crash can lose any more; 0 when there are none."""
-        result = self.result()
-        return max([*self.checkpoints(), 0 if result is None else int(result["iteration"])], default=0)
+        seen = self._look()
+        ended = self._ended(seen)
+        reached = [commit.iteration for commit in seen.valid("checkpoints")]
+        return max([*reached, 0 if ended is None else ended.commit.iteration], default=0)
 
     def rows(self) -> list[Row]:
         """All rows that are final so far."""
-        result, committed = self.result(), self.checkpoints()
-        if result is not None and result["iteration"] >= max(committed, default=0):
-            return read_rows(self.path / _ROWS)
-        return read_rows(self._checkpoint(committed[-1]) / _ROWS) if committed else []
+        found = self.rows_content()
+        return [] if found is None else rows_from_bytes(*found)
+
+    def rows_content(self) -> tuple[bytes, str] | None:
+        """The Arrow file with all rows that are final so far, and where it was read; None when there are none."""
+        for folder, is_published in self._rows_folders():
+            path = f"{folder}/{_ROWS}"
+            try:
+                content = self.files.read_in(folder, _ROWS) if is_published else self.files.read(path)
+            except CorruptCheckpointError:
+                continue
+            if content is not None:
+                return content, f"{self.files.location}/{path}"
+        return None
+
+    def rows_file(self) -> Path | None:
+        """A file of this machine with all rows that are final so far, to be mapped; None in an object store."""
+        for folder, _ in self._rows_folders():
+            place = self.files.local_path(f"{folder}/{_ROWS}")
+            if place is not None and place.is_file():
+                return place
+        return None
 
     def log(self, event: str, **details: Any) -> None:
-        """Append one event to ``log.jsonl``: what happened, when, and to which attempt. For people and tests."""
+        """Tell people and tests what happened, when, and to which attempt; what cannot be told is let go."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **details})
-        with open(self.path / "log.jsonl", "a") as stream:  # one write of one line: whole even between processes
-            stream.write(line + "\n")
+        try:
+            self.files.append(f"logs/{self.segment_id}.jsonl", line)
+        except StorageError as error:
+            LOGGER.warning("segment %s: not logged: %s (%s)", self.segment_id, line, error)
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """What was logged, oldest first."""
+        lines = [*self.files.lines(f"{self.folder}/log.jsonl"), *self.files.lines(f"logs/{self.segment_id}.jsonl")]
+        return [json.loads(line) for line in lines]
 
     def write_progress(self, progress: dict[str, Any]) -> None:
         """Tell people how far it is; a view that may be behind."""
-        atomic.write_json(self.path / "progress.json", progress)
+        self.files.write_json(f"{self.folder}/progress.json", progress)
 
     def progress(self) -> dict[str, Any] | None:
         """What ``write_progress`` told last."""
-        path = self.path / "progress.json"
-        if not path.is_file():
-            return None
-        content: dict[str, Any] = atomic.read_json(path)
+        content: dict[str, Any] | None = self.files.read_json(f"{self.folder}/progress.json")
         return content
 
-    def _checkpoint(self, iteration: int) -> Path:
-        return self.path / "checkpoints" / str(iteration)
+    def _publish(self, kind: str, attempt: int, iteration: int, fill: Callable[[Path], None]) -> None:
+        folder = f"{self.folder}/{kind}/{Commit(iteration, attempt).name}"
+        self.files.publish(folder, fill, allowed=lambda: self.check_fence(attempt))
+
+    def _attempts(self) -> list[int]:
+        names = (name.removesuffix(".json") for name in self.files.names(f"{self.folder}/attempts"))
+        return [int(name) for name in names if name.isdecimal()]
+
+    def _begun_at(self, attempt: int) -> int | None:
+        says = self.files.read_json(f"{self.folder}/attempts/{attempt}.json") or {}
+        return None if says.get("from") is None else int(says["from"])
+
+    def _look(self) -> "_Seen":
+        # What was committed is listed before the attempts: whoever is not among these has committed nothing of it.
+        paths = self.files.tree(self.folder)
+        return _Seen(paths, Lineage(self._attempts(), self._begun_at))
+
+    def _place(self, kind: str, iteration: int) -> str | None:
+        found = [commit.name for commit in self._look().valid(kind) if commit.iteration == iteration]
+        return f"{self.folder}/{kind}/{found[0]}" if found else None
+
+    def _newest_sound(self, seen: "_Seen", at_most: int) -> tuple[int, str] | None:
+        for commit in reversed(seen.valid("checkpoints")):
+            if commit.iteration > at_most:
+                continue
+            place = f"{self.folder}/checkpoints/{commit.name}"
+            try:
+                self.files.fetch(place)
+            except CorruptCheckpointError as error:
+                self.log("corrupt", iteration=commit.iteration, error=str(error))
+                continue
+            return commit.iteration, place
+        return None
+
+    def _kept_until(self, seen: "_Seen", start: int, at_most: int) -> int:
+        """Beyond which iteration nothing counts that older attempts commit from now on.
+
+        What is there now stays: a complete result, and checkpoints beyond the end that is asked for this time.
+        """
+        ended = self._ended(seen)
+        beyond = [commit.iteration for commit in seen.valid("checkpoints") if commit.iteration > at_most]
+        return max([start, *beyond, ended.commit.iteration if ended is not None and ended.is_complete else 0])
+
+    def _ended(self, seen: "_Seen") -> "_Ended | None":
+        """The newest sound result that counts; one that is not complete counts until it is tried again."""
+        for commit in reversed(seen.valid("results")):
+            folder = f"{self.folder}/results/{commit.name}"
+            try:
+                content = self.files.read_in(folder, _RESULT)
+            except CorruptCheckpointError:
+                continue
+            if content is not None:
+                ended = _Ended(commit, folder, True, parsed(content, f"{self.files.location}/{folder}"))
+                if not self._is_superseded(ended, seen.lineage):
+                    return ended
+        if _RESULT not in seen.paths:
+            return None
+        content = self.files.read_json(f"{self.folder}/{_RESULT}")
+        ended = _Ended(Commit(int(content["iteration"]), 0), self.folder, False, content)
+        counts = seen.lineage.counts(ended.commit) and not self._is_superseded(ended, seen.lineage)
+        return ended if counts else None
+
+    def _is_superseded(self, ended: "_Ended", lineage: Lineage) -> bool:
+        later = (attempt for attempt in lineage.attempts if attempt > ended.commit.attempt)
+        return not ended.is_complete and any(self._begun_at(n) is not None for n in later)
+
+    def _rows_folders(self) -> list[tuple[str, bool]]:
+        """Where final rows lie, and whether the folder is a published one: the longest first, then to fall back on."""
+        seen = self._look()
+        found = [(c.iteration, f"{self.folder}/checkpoints/{c.name}", True) for c in seen.valid("checkpoints")]
+        ended = self._ended(seen)
+        if ended is not None:
+            found.append((ended.commit.iteration, ended.folder, ended.is_published))
+        found.sort(key=lambda item: item[0])  # at the same iteration the result is last, and is read
+        return [(folder, is_published) for _, folder, is_published in reversed(found)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    commit: Commit
+    folder: str
+    is_published: bool
+    content: dict[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.content.get("state", TrialState.COMPLETE) == TrialState.COMPLETE)
+
+
+class _Seen:
+    """All that a segment's folder held at one look."""
+
+    def __init__(self, paths: Sequence[str], lineage: Lineage) -> None:
+        self.paths, self.lineage = frozenset(paths), lineage
+
+    def commits(self, kind: str) -> list[Commit]:
+        """Everything whole of a kind: ``checkpoints``, ``matches``, ``examples`` or ``results``."""
+        return [commit for name in published(self.paths, kind) if (commit := Commit.parse(name)) is not None]
+
+    def valid(self, kind: str) -> list[Commit]:
+        """Those that count, oldest first."""
+        return self.lineage.valid(self.commits(kind))

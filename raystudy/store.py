@@ -1,104 +1,117 @@
 """A study's storage: the only truth about what has been trained.
 
-    STORAGE/raystudy.json                  marks the folder as ours, with the layout's version
+    STORAGE/raystudy.json                  marks the place as ours, with the layout's version
     STORAGE/studies/<name>.json            a study: its spec and its trials by id
     STORAGE/weights/<weights_id>/          pre-trained weights with provenance.json
     STORAGE/segments/<segment_id>/         see SegmentStore
+    STORAGE/logs/<segment_id>.jsonl        what happened to it
     STORAGE/trials/<trial_id>.json         a TrialRecord
     STORAGE/searches/<name>.json           a search: every trial that it suggested; <name>/ holds what follows from it
     STORAGE/evaluations/<trial_id>/        what its weights gave under other EvalSpecs; see raystudy.evaluations
     STORAGE/reports/<study>/               report.html and what belongs to it
 
-Studies share everything below ``studies/``, so that one which asks for more extends what another has trained.
-Ray's result files and Weights & Biases are views of this, never the other way round.
+A storage is a folder, of this machine or shared, or a place in an object store (``s3://``, ``gs://``); raystudy.files
+reads and writes it. Studies share everything below ``studies/``, so that one which asks for more extends what another
+has trained. Ray's result files and Weights & Biases are views of this, never the other way round.
+
+Layout 2 gives every commit the number of the attempt that made it (raystudy.lineage). Storages of layout 1 are read as
+they are, and become layout 2 when a study is run on them.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
-from raystudy import atomic
 from raystudy.errors import StorageError
+from raystudy.files import Files, open_files, scratch
+from raystudy.files.base import parsed
 from raystudy.provenance import WeightsProvenance
 from raystudy.records import Row, TrialRecord, TrialState, path_rows, record_from_dict, record_to_dict
 from raystudy.search_records import SearchRecord
 from raystudy.segment_store import SegmentStore
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 PROVENANCE_FILE = "provenance.json"
 PROGRESS_FILE = "progress.json"
 _MARKER = "raystudy.json"
 
 
 class Store:
-    """A storage, opened. Cheap to make; holds no state but its root."""
+    """A storage, opened. Cheap to make; holds no state but where it is."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, files: Files) -> None:
+        self.files = files
+
+    @property
+    def location(self) -> str:
+        """Where it lies: a folder, or an address."""
+        return self.files.location
 
     @classmethod
     def open(cls, location: str | Path, *, create: bool = False) -> "Store":
-        """Open a storage; with ``create``, make it when the folder is empty or not there.
+        """Open a storage; with ``create``, make it when there is nothing in the place yet.
 
         Raises:
-            StorageError: the folder holds something else, or another version's layout, or cannot be written.
+            StorageError: the place holds something else, or another version's layout, or cannot be reached or written.
         """
-        root, is_ours = _examined(location)
-        if is_ours:
-            return cls(root)
-        if not create:
-            raise StorageError(f"storage {root} was not made by raystudy (it has no {_MARKER}); check the path")
-        _check_room(root)
-        try:
-            atomic.write_json(root / _MARKER, {"layout": LAYOUT_VERSION})
-        except OSError as error:
-            raise StorageError(f"storage {root} cannot be written: {error.strerror or error}") from error
-        return cls(root)
+        files = open_files(location)
+        version = _layout(files)
+        if version is None and not create:
+            raise StorageError(
+                f"storage {files.location} was not made by raystudy (it has no {_MARKER}); check the path"
+            )
+        if version is None:
+            _check_room(files)
+        if create and version != LAYOUT_VERSION:
+            files.write_json(_MARKER, {"layout": LAYOUT_VERSION})
+        return cls(files)
+
+    @classmethod
+    def open_unchecked(cls, location: str | Path) -> "Store":
+        """A storage of which nothing is asked yet; raises ``StorageError`` for an address that cannot be one."""
+        return cls(open_files(location))
 
     @staticmethod
     def check(location: str | Path) -> None:
         """Raise the ``StorageError`` that making or opening the storage would raise; makes nothing."""
-        root, is_ours = _examined(location)
-        if not is_ours:
-            _check_room(root)
-        nearest = next(path for path in (root, *root.parents) if path.exists())
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-            reason = "may not be written to" if nearest.is_dir() else "is a file"
-            raise StorageError(f"storage {root} cannot be written: {nearest} {reason}")
+        files = open_files(location)
+        if _layout(files) is None:
+            _check_room(files)
+        files.check()
 
     # Studies
 
     def write_study(self, name: str, content: dict[str, Any]) -> None:
         """Keep a study under its name."""
-        atomic.write_json(self.root / "studies" / f"{name}.json", content)
+        self.files.write_json(f"studies/{name}.json", content)
 
     def read_study(self, name: str) -> dict[str, Any]:
         """A study by name; raises ``StorageError`` with the names that there are."""
-        path = self.root / "studies" / f"{name}.json"
-        if not path.is_file():
+        content: dict[str, Any] | None = self.files.read_json(f"studies/{name}.json")
+        if content is None:
             known = ", ".join(self.study_names()) or "none"
-            raise StorageError(f"storage {self.root} has no study {name!r}; it has {known}")
-        content: dict[str, Any] = atomic.read_json(path)
+            raise StorageError(f"storage {self.location} has no study {name!r}; it has {known}")
         return content
 
     def study_names(self) -> list[str]:
         """All studies of this storage."""
-        return sorted(path.stem for path in (self.root / "studies").glob("*.json"))
+        return self._names("studies")
 
     # Trials
 
     def write_trial(self, record: TrialRecord) -> None:
         """Keep a trial's record, replacing an older one."""
-        atomic.write_json(self.root / "trials" / f"{record.trial_id}.json", record_to_dict(record))
+        self.files.write_json(f"trials/{record.trial_id}.json", record_to_dict(record))
 
     def read_trial(self, trial_id: str) -> TrialRecord | None:
         """A trial's record; None when nothing was kept of it yet."""
-        path = self.root / "trials" / f"{trial_id}.json"
-        return record_from_dict(atomic.read_json(path)) if path.is_file() else None
+        content = self.files.read_json(f"trials/{trial_id}.json")
+        return None if content is None else record_from_dict(content)
 
     def trials(self) -> list[TrialRecord]:
         """The records of all trials."""
-        return [record_from_dict(atomic.read_json(path)) for path in sorted((self.root / "trials").glob("*.json"))]
+        found = (self.read_trial(trial_id) for trial_id in self._names("trials"))
+        return [record for record in found if record is not None]
 
     def is_complete(self, trial_id: str) -> bool:
         """Whether all of the trial's iterations are committed."""
@@ -113,81 +126,95 @@ class Store:
 
     def write_search(self, record: SearchRecord) -> None:
         """Keep a search under its name."""
-        atomic.write_json(self.root / "searches" / f"{record.name}.json", record.to_dict())
+        self.files.write_json(f"searches/{record.name}.json", record.to_dict())
 
     def read_search(self, name: str) -> SearchRecord | None:
         """A search by name; None when the storage has none of it."""
-        path = self.root / "searches" / f"{name}.json"
-        return SearchRecord.from_dict(atomic.read_json(path)) if path.is_file() else None
+        content = self.files.read_json(f"searches/{name}.json")
+        return None if content is None else SearchRecord.from_dict(content)
 
     def search_names(self) -> list[str]:
         """All searches of this storage."""
-        return sorted(path.stem for path in (self.root / "searches").glob("*.json"))
+        return self._names("searches")
 
     def search_folder(self, name: str) -> Path:
-        """Where what follows from a search lies: Optuna's database, and its best trials as studies."""
-        return self.root / "searches" / name
+        """A real folder for what follows from a search: Optuna's database, and its best trials as studies."""
+        return self.scratch / "searches" / name
 
     # Everything else
 
     def segment(self, segment_id: str) -> SegmentStore:
         """What is kept of one segment."""
-        return SegmentStore(self.root / "segments" / segment_id)
+        return SegmentStore(self.files, segment_id)
 
-    def weights_folder(self, weights_id: str) -> Path:
-        """Where the pre-trained weights of that id lie, or will lie."""
-        return self.root / "weights" / weights_id
+    def segment_ids(self) -> list[str]:
+        """All segments of which anything is kept."""
+        return self.files.names("segments")
+
+    @property
+    def scratch(self) -> Path:
+        """A real folder for what no object store can hold: the storage itself where it is a folder."""
+        return scratch(self.location)
+
+    def weights_place(self, weights_id: str) -> str:
+        """The published folder of the pre-trained weights of that id."""
+        return f"weights/{weights_id}"
 
     def has_weights(self, weights_id: str) -> bool:
         """Whether the weights are whole."""
-        return (self.weights_folder(weights_id) / atomic.MANIFEST).is_file()
+        return self.files.is_published(self.weights_place(weights_id))
+
+    def weights_folder(self, weights_id: str) -> Path:
+        """The weights as a folder of this machine, checksums verified; raises ``CorruptCheckpointError``."""
+        return self.files.fetch(self.weights_place(weights_id))
 
     def weights_provenance(self, weights_id: str) -> WeightsProvenance | None:
         """Where weights come from and what they have seen; None when the storage has none of that id."""
-        if not self.has_weights(weights_id):
+        content = self.files.read_in(self.weights_place(weights_id), PROVENANCE_FILE)
+        if content is None:
             return None
-        return WeightsProvenance.from_dict(atomic.read_json(self.weights_folder(weights_id) / PROVENANCE_FILE))
+        return WeightsProvenance.from_dict(parsed(content, f"{self.location}/{self.weights_place(weights_id)}"))
 
-    def weights_work_folder(self, weights_id: str) -> Path:
-        """Where pre-training keeps its checkpoint and progress until the weights are whole."""
-        return self.root / "weights" / f".{weights_id}.work"
+    def write_pretraining_progress(self, weights_id: str, progress: dict[str, Any]) -> None:
+        """Tell people how far the pre-training of these weights is."""
+        self.files.write_json(f"{work_place(weights_id)}/{PROGRESS_FILE}", progress)
 
     def pretraining_progress(self, weights_id: str) -> dict[str, Any] | None:
-        """How far the pre-training of these weights is, for people; None when it is not under way."""
-        path = self.weights_work_folder(weights_id) / PROGRESS_FILE
-        try:
-            content: dict[str, Any] = atomic.read_json(path)
-        except FileNotFoundError:
-            return None
+        """What ``write_pretraining_progress`` told last; None when no pre-training is under way."""
+        content: dict[str, Any] | None = self.files.read_json(f"{work_place(weights_id)}/{PROGRESS_FILE}")
         return content
 
-    def report_folder(self, study: str) -> Path:
-        """Where the report of a study lies."""
-        return self.root / "reports" / study
+    def _names(self, folder: str) -> list[str]:
+        """Of the JSON files in a folder."""
+        return [name.removesuffix(".json") for name in self.files.names(folder) if name.endswith(".json")]
 
 
-def _examined(location: str | Path) -> tuple[Path, bool]:
-    """Where the storage lies, and whether there is one of ours."""
-    text = str(location)
-    if "://" in text and not text.startswith("file://"):
-        scheme = text.split("://")[0]
-        raise StorageError(f"storage {text}: {scheme}:// is not supported, only folders; give a shared folder")
-    root = Path(text.removeprefix("file://")).expanduser().absolute()
-    marker = root / _MARKER
-    if not marker.is_file():
-        return root, False
-    version = atomic.read_json(marker).get("layout")
-    if version != LAYOUT_VERSION:
-        raise StorageError(f"storage {root} has layout {version}, but this raystudy reads {LAYOUT_VERSION}")
-    return root, True
+def work_place(weights_id: str) -> str:
+    """Where pre-training keeps its checkpoint and progress until the weights are whole."""
+    return f"weights/.{weights_id}.work"
 
 
-def _check_room(root: Path) -> None:
-    """Refuse a folder that holds something else.
+def _layout(files: Files) -> int | None:
+    """The version of the layout; None when the place is not ours."""
+    marker = files.read_json(_MARKER)
+    if marker is None:
+        return None
+    version = marker.get("layout")
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
+        raise StorageError(f"storage {files.location} has layout {version}, but this raystudy reads {known}")
+    return int(version)
+
+
+def _check_room(files: Files) -> None:
+    """Refuse a place that holds something else.
 
     Another process may be making the same storage: its marker comes before anything else, so that whoever sees more in
-    the folder sees the marker when it looks again.
+    the place sees the marker when it looks again.
     """
-    is_taken = root.exists() and (not root.is_dir() or any(_MARKER not in path.name for path in root.iterdir()))
-    if is_taken and not (root / _MARKER).is_file():
-        raise StorageError(f"storage {root} is not empty and was not made by raystudy; give an empty or a new folder")
+    place = files.local_path("")
+    is_file = place is not None and place.exists() and not place.is_dir()
+    if is_file or (files.names("") and _layout(files) is None):
+        raise StorageError(
+            f"storage {files.location} is not empty and was not made by raystudy; give an empty or a new folder"
+        )

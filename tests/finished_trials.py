@@ -39,7 +39,7 @@ def placed(store: Store, spec: TrialSpec, model: nn.Module, state: TrialState = 
     """The record of a trial whose weights are those of ``model``; nothing is trained."""
     total, trial_id = spec.schedule.total, spec.trial_id
     kept = store.segment(f"{trial_id}-segment")
-    attempt = kept.begin_attempt()
+    attempt = kept.begin_attempt().number
     row = EvalRow(
         segment_id=kept.segment_id, iteration=total, lr=0.1, global_batch=2, workers=1, loss=1.0, images=2 * total
     )

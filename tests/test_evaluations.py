@@ -9,11 +9,11 @@ from raystudy.errors import StorageError
 from raystudy.evaluations import (
     StoredEvaluation,
     evaluation_id,
-    evaluations_folder,
+    evaluations_place,
     keep_evaluation,
-    matches_path,
     read_evaluation,
     read_evaluations,
+    read_matches,
 )
 from raystudy.spec.evaluation import EvalSpec
 from raystudy.store import Store
@@ -49,7 +49,7 @@ def test_what_was_kept_is_found_by_its_evaluation(store: Store) -> None:
         keep_evaluation(store, _found(evaluation), {"box": _Content()})
     assert read_evaluation(store, "t", MANY) == _found(MANY)
     assert {one.evaluation for one in read_evaluations(store, "t")} == {PLAIN, MANY}
-    assert matches_path(store, _found(MANY), "box").read_bytes() == b"matches"
+    assert read_matches(store, _found(MANY), "box") == b"matches"
     assert read_evaluations(store, "another") == []
 
 
@@ -64,12 +64,12 @@ def test_a_newer_one_replaces_and_a_damaged_one_is_not_there(store: Store) -> No
     kept = read_evaluation(store, "t", PLAIN)
     assert kept is not None
     assert kept.metrics == {"box_ap": 11.0}
-    (evaluations_folder(store, "t") / evaluation_id(PLAIN) / "evaluation.json").write_text("{")
+    (store.scratch / evaluations_place("t") / evaluation_id(PLAIN) / "evaluation.json").write_text("{")
     assert read_evaluation(store, "t", PLAIN) is None
 
 
 def test_another_version_is_refused(store: Store) -> None:
-    folder = evaluations_folder(store, "t") / evaluation_id(PLAIN)
+    folder = store.scratch / evaluations_place("t") / evaluation_id(PLAIN)
     atomic.publish_folder(folder, lambda made: atomic.write_json(made / "evaluation.json", {"version": 9}))
     with pytest.raises(StorageError, match="version 9"):
         read_evaluation(store, "t", PLAIN)

@@ -20,7 +20,7 @@ def test_it_is_read_back_from_the_storage_and_fields_of_other_versions_are_left_
     def fill(folder: Path) -> None:
         atomic.write_json(folder / "provenance.json", {**MADE.to_dict(), "colour": "blue"})
 
-    atomic.publish_folder(store.weights_folder("w"), fill)
+    store.files.publish(store.weights_place("w"), fill)
     assert store.weights_provenance("w") == MADE
 
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from raystudy import atomic
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tuner import connected
 from raystudy.spec.cost import Calibration, Speed, pretraining_key, speed_key
@@ -52,12 +51,12 @@ def calibrate(plan: Plan, settings: RunSettings, iterations: int) -> Iterator[tu
 
 def read_calibration(store: Store) -> Calibration | None:
     """What was measured for this storage; None when nothing was."""
-    path = store.root / CALIBRATION_FILE
-    return from_dict(Calibration, atomic.read_json(path), CALIBRATION_FILE) if path.is_file() else None
+    content = store.files.read_json(CALIBRATION_FILE)
+    return None if content is None else from_dict(Calibration, content, CALIBRATION_FILE)
 
 
 def _keep(store: Store, calibration: Calibration) -> None:
-    atomic.write_json(store.root / CALIBRATION_FILE, to_dict(calibration))
+    store.files.write_json(CALIBRATION_FILE, to_dict(calibration))
 
 
 def _measure(what: str, spec: dict[str, Any], settings: dict[str, Any], iterations: int) -> Any:

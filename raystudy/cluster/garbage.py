@@ -1,12 +1,13 @@
 """What a storage keeps that no study needs any more."""
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from raystudy.cluster.ledger import release_forks
 from raystudy.spec.plan import stored_plan
 from raystudy.store import Store
+
+LEFTOVER_S = 24 * 3600.0
+"""What is half-written for so long belongs to a process that died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +26,20 @@ def collect_garbage(store: Store, *, dry_run: bool = False) -> Garbage:
     Results are never deleted: the rows, the final checkpoint and the matches of every trial of a study stay. Do not run
     it while a study that is not yet in the storage is being started.
     """
-    before = disk_bytes(store.root)
+    files = store.files
+    before = files.size("")
     plans = [stored_plan(store.read_study(name)) for name in store.study_names()]
     needed = {segment.segment_id for plan in plans for segment in plan.segments}
     needed |= {ref.segment_id for record in store.trials() for ref in record.segments}
     searches = [store.read_search(name) for name in store.search_names()]
     needed |= {ref.segment_id for search in searches if search for trial in search.trials for ref in trial.segments}
-    folder = store.root / "segments"
-    unneeded = sorted(path.name for path in folder.glob("*") if path.name not in needed) if folder.is_dir() else []
+    unneeded = [segment_id for segment_id in store.segment_ids() if segment_id not in needed]
     if dry_run:
-        return Garbage(tuple(unneeded), sum(disk_bytes(folder / name) for name in unneeded))
-    for name in unneeded:
-        shutil.rmtree(folder / name)
+        return Garbage(tuple(unneeded), sum(files.size(f"segments/{segment_id}") for segment_id in unneeded))
+    for segment_id in unneeded:
+        files.remove(f"segments/{segment_id}")
+        files.remove(f"logs/{segment_id}.jsonl")
     for plan in plans:
         release_forks(store, plan)
-    return Garbage(tuple(unneeded), before - disk_bytes(store.root))
-
-
-def disk_bytes(folder: Path) -> int:
-    """Bytes of all files below ``folder``."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    files.sweep(LEFTOVER_S)
+    return Garbage(tuple(unneeded), before - files.size(""))

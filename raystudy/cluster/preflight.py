@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from raystudy.cluster.settings import RunSettings
 from raystudy.errors import SpecError, StorageError, WeightsError
@@ -37,7 +36,7 @@ def check_pretraining(recipe: PretrainSpec, settings: RunSettings) -> None:
         SpecError: with every problem found.
     """
     problems = _storage_problems(settings)
-    if not Store(Path(settings.storage)).has_weights(recipe.weights_id):
+    if not _has_weights(settings, recipe.weights_id):
         problems += _too_large({"pre-training": recipe.workers}, settings) + _recipe_problems(recipe)
     if problems:
         raise SpecError(problems)
@@ -72,9 +71,10 @@ def _too_large(nodes: Mapping[str, int], settings: RunSettings) -> list[str]:
 
 
 def _weights_problems(plan: Plan, settings: RunSettings) -> list[str]:
-    has_weights = Store(Path(settings.storage)).has_weights
     brought = [
-        trial for trial in plan.trials.values() if trial.init.weights_file and not has_weights(trial.init.weights_id)
+        trial
+        for trial in plan.trials.values()
+        if trial.init.weights_file and not _has_weights(settings, trial.init.weights_id)
     ]
     problems: list[str] = []
     for trial in {(trial.model, trial.init.weights_file): trial for trial in brought}.values():
@@ -86,8 +86,15 @@ def _weights_problems(plan: Plan, settings: RunSettings) -> list[str]:
 
 def _recipes_to_train(plan: Plan, settings: RunSettings) -> list[PretrainSpec]:
     """Without those whose weights are in the storage, for which no picture is needed."""
-    has_weights = Store(Path(settings.storage)).has_weights
-    return [recipe for weights_id, recipe in plan.pretrainings.items() if not has_weights(weights_id)]
+    return [recipe for weights_id, recipe in plan.pretrainings.items() if not _has_weights(settings, weights_id)]
+
+
+def _has_weights(settings: RunSettings, weights_id: str) -> bool:
+    """False as well where the storage cannot be read, of which ``_storage_problems`` tells."""
+    try:
+        return Store.open_unchecked(settings.storage).has_weights(weights_id)
+    except StorageError:
+        return False
 
 
 def _recipe_problems(recipe: PretrainSpec) -> list[str]:

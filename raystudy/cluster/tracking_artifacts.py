@@ -20,7 +20,6 @@ from typing import Any
 
 import wandb
 
-from raystudy import atomic
 from raystudy.cluster.tracked_runs import TrackedRun
 from raystudy.store import Store
 
@@ -100,9 +99,9 @@ def _inputs(run: TrackedRun, store: Store) -> list[tuple[str, str, dict[str, Any
     found = [(f"data-{str(kept.get('train_checksum', ''))[-24:] or 'unknown'}", "dataset", kept)]
     weights_id = str(run.config.get("init_weights_id", ""))
     if weights_id:
-        provenance = store.weights_folder(weights_id) / "provenance.json"
-        described = atomic.read_json(provenance) if provenance.is_file() else {}
-        found.append((weights_id, "pretrained-weights", {"weights_id": weights_id, **described}))
+        known = store.weights_provenance(weights_id)
+        described = {} if known is None else known.to_dict()
+        found.append((weights_id, "pretrained-weights", {**described, "weights_id": weights_id}))
     return found
 
 

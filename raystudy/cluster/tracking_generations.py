@@ -9,7 +9,6 @@ counts, for each project, how often its runs were built. The first ones bear the
 from collections.abc import Sequence
 from typing import Any
 
-from raystudy import atomic
 from raystudy.cluster.tracked_runs import TrackedRun
 from raystudy.store import Store
 
@@ -41,10 +40,9 @@ def wandb_id(run: TrackedRun, number: int) -> str:
 
 
 def _read(store: Store, project: str) -> dict[str, Any]:
-    path = store.root / "tracking" / f"{project}.json"
-    found: dict[str, Any] = atomic.read_json(path) if path.is_file() else {"generation": 1, "replaced": []}
-    return found
+    found: dict[str, Any] | None = store.files.read_json(f"tracking/{project}.json")
+    return {"generation": 1, "replaced": []} if found is None else found
 
 
 def _write(store: Store, project: str, number: int, replaced: Sequence[int]) -> None:
-    atomic.write_json(store.root / "tracking" / f"{project}.json", {"generation": number, "replaced": list(replaced)})
+    store.files.write_json(f"tracking/{project}.json", {"generation": number, "replaced": list(replaced)})

@@ -5,6 +5,7 @@ trial of a study, with the annotated objects and what was found at that evaluati
 that commits the row, so that they can be shown again after a kill, or in runs that are built anew.
 """
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import wandb
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from raystudy import atomic
 from raystudy.cluster.tracked_runs import AXIS, TrackedRun
 from raystudy.evaluation.matches import Matches, average_precisions, precision_and_recall
 from raystudy.records import EvalRow, Row
@@ -58,10 +60,12 @@ def with_media(
 
 
 def _pictures(store: Store, row: EvalRow) -> dict[str, wandb.Image]:
-    kept = store.segment(row.segment_id).examples(row.iteration)
-    if kept is None:
+    segment = store.segment(row.segment_id)
+    place = segment.examples(row.iteration)
+    if place is None:
         return {}
-    folder, content = kept
+    folder = segment.files.fetch(place)
+    content = atomic.read_json(folder / "examples.json")
     names: dict[int, str] = dict(enumerate(content["categories"], 1))
     chosen = content["pictures"][:: max(1, len(content["pictures"]) // NUM_PICTURES)]
     return {key: _picture(folder, record, names) for key, record in zip(PICTURE_KEYS, chosen, strict=False)}
@@ -122,13 +126,19 @@ def _table(store: Store, row: EvalRow, started: wandb.Run) -> dict[str, wandb.Ta
     the server for that at once: in an outage that call fails, and takes the row with it.
     """
     segment = store.segment(row.segment_id)
-    folder, kept = segment.path / "matches" / str(row.iteration), segment.examples(row.iteration)
+    place = segment.matches(row.iteration)
+    if place is None:
+        return {}
+    folder = segment.files.fetch(place)
     kinds = {kind: folder / f"{kind}.npz" for kind in ("box", "mask", "keypoint")}
     scored = {kind: Matches.load(path) for kind, path in kinds.items() if path.is_file()}
     if not scored:
         return {}
+    shown = segment.examples(row.iteration)
+    described = None if shown is None else segment.files.read_in(shown, "examples.json")
     boxes = scored["box"]
-    names = kept[1]["categories"] if kept is not None else [str(number) for number in boxes.category_ids.tolist()]
+    unnamed = [str(number) for number in boxes.category_ids.tolist()]
+    names = unnamed if described is None else json.loads(described)["categories"]
     instances = np.bincount(boxes.object_category[~boxes.object_ignored[0]], minlength=len(names)).tolist()
     columns: list[str] = ["category"]
     values: list[list[Any]] = [list(names)]

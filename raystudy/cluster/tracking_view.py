@@ -6,7 +6,6 @@ of a job type of their own, and their rows are in the trials' curves already.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import wandb
@@ -15,7 +14,6 @@ import wandb_workspaces.workspaces as ws
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 from wandb_workspaces.expr import And
 
-from raystudy import atomic
 from raystudy.cluster.tracked_runs import AXIS, CELL
 from raystudy.cluster.tracking_media import PICTURE_KEYS, TABLE_KEY
 from raystudy.errors import TrackingError
@@ -109,20 +107,19 @@ def still_there(load: Callable[[str], Any], address: str) -> Any:
 
 def known_address(store: Store, study: str, entity: str, project: str, kind: str) -> str:
     """Where the study's workspace or report lies; empty when it was never made."""
-    place = _place(store, study, entity, project)
-    return str(atomic.read_json(place).get(kind, "")) if place.is_file() else ""
+    return str((store.files.read_json(_place(study, entity, project)) or {}).get(kind, ""))
 
 
 def keep_address(store: Store, study: str, entity: str, project: str, kind: str, address: str) -> str:
     """Remember where it lies, and return it."""
-    place = _place(store, study, entity, project)
-    others = atomic.read_json(place) if place.is_file() else {}
-    atomic.write_json(place, {**others, kind: address})
+    place = _place(study, entity, project)
+    others = store.files.read_json(place) or {}
+    store.files.write_json(place, {**others, kind: address})
     return address
 
 
-def _place(store: Store, study: str, entity: str, project: str) -> Path:
-    return store.report_folder(study) / f"wandb-{entity}-{project}.json"
+def _place(study: str, entity: str, project: str) -> str:
+    return f"reports/{study}/wandb-{entity}-{project}.json"
 
 
 def _section(name: str, panels: Panels, *, is_open: bool) -> ws.Section:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import wandb
 
-from raystudy import atomic
 from raystudy.cluster.tracked_runs import AXIS, TrackedRun, points, pretraining_summary, summary
 from raystudy.cluster.tracking import TrackingSettings, mode_from_environment
 from raystudy.cluster.tracking_artifacts import log_weights
@@ -16,7 +15,7 @@ from raystudy.cluster.tracking_generations import generation, wandb_id
 from raystudy.cluster.tracking_media import with_media
 from raystudy.errors import TrackingError
 from raystudy.records import Row, TrialState
-from raystudy.store import PROVENANCE_FILE, Store
+from raystudy.store import Store
 
 LOGGER = logging.getLogger(__name__)
 
@@ -111,8 +110,8 @@ def _log(started: wandb.Run, fresh: Iterable[Row], run: TrackedRun, store: Store
 def _ending(rows: Sequence[Row], run: TrackedRun, state: TrialState, error: str, store: Store | None) -> dict[str, Any]:
     found = {**summary(rows, run), "state": state.value, "error": error}
     if run.job_type == "pretrain" and store is not None and store.has_weights(run.run_id):
-        provenance = atomic.read_json(store.weights_folder(run.run_id) / PROVENANCE_FILE)
-        found |= pretraining_summary(provenance, run)
+        provenance = store.weights_provenance(run.run_id)
+        found |= pretraining_summary({} if provenance is None else provenance.to_dict(), run)
     return found
 
 

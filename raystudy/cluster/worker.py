@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -15,10 +14,11 @@ from raystudy.cluster.tracking import Tracker, open_tracker
 from raystudy.cluster.weights import WEIGHTS_FILE
 from raystudy.data.batch import Batch
 from raystudy.data.loader import TrainLoader
+from raystudy.data.picture_store import open_store
 from raystudy.data.splits import open_split_once
 from raystudy.errors import DivergedError, TrainingError
 from raystudy.records import NAN, EvalRow, TrialState, read_rows
-from raystudy.segment_store import SegmentStore
+from raystudy.segment_store import Attempt, SegmentStore
 from raystudy.spec.plan import Segment
 from raystudy.store import Store
 from raystudy.training import collectives
@@ -49,8 +49,9 @@ def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: Sequ
         run.report(progress_of(kept.rows()[-1], segment))
         return
     is_first = collectives.rank() == 0
-    attempt = collectives.broadcast_object(_begin(kept, segment) if is_first else None)
-    state = _restore(segment, settings, kept)
+    begun = collectives.broadcast_object(_begin(kept, segment) if is_first else None)
+    attempt = begun.number
+    state = _restore(segment, settings, kept, begun)
     if is_first:
         kept.log("start", attempt=attempt, iteration=state.iteration, end=segment.end)
     tracker = _open_tracker(segment, settings, tracked if is_first else ())
@@ -72,35 +73,37 @@ def _open_tracker(segment: Segment, settings: RunSettings, tracked: Sequence[Tra
     return open_tracker(settings.tracking, runs, Store.open(settings.storage), segment.segment_id, tensorboard)
 
 
-def _begin(kept: SegmentStore, segment: Segment) -> int:
+def _begin(kept: SegmentStore, segment: Segment) -> Attempt:
     kept.declare(segment.to_dict())
-    return kept.begin_attempt()
+    return kept.begin_attempt(at_most=segment.end)
 
 
-def _restore(segment: Segment, settings: RunSettings, kept: SegmentStore) -> TrainState:
-    """The state to go on from: the segment's newest checkpoint, else its ancestors' at the fork, else the init."""
+def _restore(segment: Segment, settings: RunSettings, kept: SegmentStore, begun: Attempt) -> TrainState:
+    """The state to go on from: the checkpoint that the attempt has named, else its ancestors' at the fork, else the
+    init."""
     store = Store.open(settings.storage)
     spec = segment.spec
     weights = store.weights_folder(spec.init.weights_id) / WEIGHTS_FILE if spec.init.kind == "pretrained" else None
-    found = collectives.broadcast_object(_newest_checkpoint(store, segment, kept) if collectives.rank() == 0 else None)
+    named = _to_go_on_from(store, segment, kept, begun) if collectives.rank() == 0 else None
+    found = collectives.broadcast_object(named)
     iteration = 0 if found is None else found[0]
     trained = replace(spec, model=segment.model_at(max(0, iteration - 1)))  # what made the checkpoint
     state = build_state(trained, weights, torch.device(settings.device))
     if found is not None:
-        _, folder, is_own = found
-        state.load(Path(folder), read_rows(Path(folder) / "rows.arrow") if is_own else (), wall_time=is_own)
+        _, place, is_own = found
+        folder = store.files.fetch(place)
+        state.load(folder, read_rows(folder / "rows.arrow") if is_own else (), wall_time=is_own)
     return state
 
 
-def _newest_checkpoint(store: Store, segment: Segment, kept: SegmentStore) -> tuple[int, str, bool] | None:
-    """Iteration and folder of the newest sound checkpoint on the segment's path, and whether it is its own."""
-    own = kept.latest(at_most=segment.end)
-    if own is not None:
-        return own[0], str(own[1]), True
+def _to_go_on_from(store: Store, segment: Segment, kept: SegmentStore, begun: Attempt) -> tuple[int, str, bool] | None:
+    """Iteration and place of the checkpoint, and whether it is the segment's own."""
+    if begun.start is not None and begun.place is not None:
+        return begun.start, begun.place, True
     for ancestor in reversed(segment.ancestors):
         found = store.segment(ancestor).latest(at_most=segment.start)
         if found is not None:
-            return found[0], str(found[1]), False
+            return found[0], found[1], False
     return None
 
 
@@ -112,8 +115,11 @@ def _train(state: TrainState, segment: Segment, settings: RunSettings, commits: 
     """
     spec, rank = segment.spec, collectives.rank()
     train_set, validation_set = open_split_once(spec.data, "train"), open_split_once(spec.data, "val")
-    loader = TrainLoader(train_set, spec, rank, collectives.world_size(), loader_processes=settings.loader_processes)
-    validate = Validator(validation_set, spec, train_set)
+    pictures = open_store(spec.data, settings.cache_gib)
+    loader = TrainLoader(
+        train_set, spec, rank, collectives.world_size(), loader_processes=settings.loader_processes, store=pictures
+    )
+    validate = Validator(validation_set, spec, train_set, pictures)
     for piece in segment.pieces(state.iteration):
         if state.model.spec != piece.spec.model:
             state.switch_model(piece.spec)

@@ -9,7 +9,7 @@ An ``.npz`` file of it has the fields of ``Matches`` by name, with ``matched`` a
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class Matches:
             np.savez_compressed(file, version=MATCHES_VERSION, **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> "Matches":
+    def load(cls, path: Path | BinaryIO) -> "Matches":
         """Read what ``save`` wrote.
 
         Raises:
@@ -85,7 +85,7 @@ class Matches:
             arrays = {name: stored[name] for name in stored.files}
         version = int(arrays.pop("version", -1))
         if version != MATCHES_VERSION:
-            raise DataError(f"{path.name} has matches of version {version}, but this raystudy reads {MATCHES_VERSION}")
+            raise DataError(f"{getattr(path, 'name', 'a file')} has matches of version {version}, but this raystudy reads {MATCHES_VERSION}")
         shape = (len(AREA_RANGES), len(IOU_THRESHOLDS), len(arrays["scores"]))
         for name in ("matched", "ignored"):
             arrays[name] = np.unpackbits(arrays[name], count=int(np.prod(shape))).astype(bool).reshape(shape)

@@ -72,8 +72,8 @@ def _card(trial: FinishedTrial, form: str, commit: str) -> dict[str, Any]:
     row = trial.final_row()
     results = {ref.segment_id: trial.store.segment(ref.segment_id).result() or {} for ref in trial.record.segments}
     segments = {name: {"device": found.get("device"), **found.get("provenance", {})} for name, found in results.items()}
-    origin = trial.store.weights_folder(trial.spec.init.weights_id) / "provenance.json"
-    has_origin = trial.spec.init.kind == "pretrained" and origin.is_file()
+    init = trial.spec.init
+    origin = trial.store.weights_provenance(init.weights_id) if init.kind == "pretrained" else None
     return {
         "version": EXPORT_VERSION,
         "format": form,
@@ -89,7 +89,7 @@ def _card(trial: FinishedTrial, form: str, commit: str) -> dict[str, Any]:
             "raystudy": version("raystudy"),
             "commit": commit,
             "segments": segments,
-            "weights": atomic.read_json(origin) if has_origin else None,
+            "weights": None if origin is None else origin.to_dict(),
         },
     }
 

@@ -1,3 +1,4 @@
+import functools
 import json
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 
 from analysis.convergence import settings
 from analysis.load import load_study
+from raystudy import atomic
 from raystudy.errors import RowsError, StorageError
 from raystudy.records import TrialState
 from tests.analysis.synthetic import Made, catch_up, rows_of, trial, without, write_segment, write_study
@@ -34,16 +36,19 @@ def test_a_running_study_loads_with_what_it_has(tmp_path: Path) -> None:
     assert list(study.trials["state"]) == ["running", "waiting"]
 
 
+def _rows_file(content: bytes, folder: Path) -> None:
+    (folder / "rows.arrow").write_bytes(content)
+
+
 def test_a_running_segment_is_read_from_its_newest_whole_checkpoint(tmp_path: Path) -> None:
     spec = trial("random", 1)
     name = write_study(tmp_path, [Made(spec, TrialState.RUNNING, until=50)], catch_up)
     segments = {path.parent.name: path for path in (tmp_path / "segments").glob("*/rows.arrow")}
     for segment_id, path in segments.items():
         for iteration in ("10", "50", "60.partial"):
-            folder = path.parent / "checkpoints" / iteration
-            folder.mkdir(parents=True)
+            folder, content = path.parent / "checkpoints" / iteration, path.read_bytes()
             if iteration == "50":
-                folder.joinpath("rows.arrow").write_bytes(path.read_bytes())
+                atomic.publish_folder(folder, functools.partial(_rows_file, content))
             else:
                 write_segment(folder.parent.parent, "ignored", rows_of(spec, segment_id, 0, 5, catch_up))
         path.unlink()
@@ -114,7 +119,7 @@ def test_an_augmented_evaluation_takes_the_place_of_the_trials_last_one(tmp_path
 
     spec = trial("random", 1)
     name = write_study(tmp_path, [spec], catch_up)
-    store, before = Store(tmp_path), load_study(str(tmp_path), name)
+    store, before = Store.open_unchecked(tmp_path), load_study(str(tmp_path), name)
     record = store.read_trial(spec.trial_id)
     assert record is not None
     (plain,) = (

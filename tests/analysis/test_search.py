@@ -110,10 +110,10 @@ def test_the_page_draws_every_complete_trial_in_every_slice_and_escapes_names() 
 def test_a_search_without_any_complete_trial_has_a_page(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "s", create=True)
     store.write_search(SearchRecord(name="begun", spec=SPEC.to_dict()))
-    path = write_search_report(str(store.root), "begun")
+    path = write_search_report(str(store.scratch), "begun")
     assert "No trial is complete yet" in path.read_text()
     with pytest.raises(StorageError, match="no search 'other'"):
-        write_search_report(str(store.root), "other")
+        write_search_report(str(store.scratch), "other")
 
 
 def test_the_record_comes_back_from_the_storage(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from raystudy import atomic
+
 CATEGORIES = ["disc", "<star>"]
 
 
@@ -25,7 +27,15 @@ def instance(label: int, box: list[float], score: float | None = None) -> dict[s
 
 def write_examples(folder: Path, detections: list[dict[str, Any]], num_pictures: int = 3, side: int = 40) -> None:
     """``num_pictures`` pictures with a disc and a star each, and the same detections in all."""
-    folder.mkdir(parents=True)
+
+
+    def fill(folder: Path) -> None:
+        _fill(folder, detections, num_pictures, side)
+
+    atomic.publish_folder(folder, fill)
+
+
+def _fill(folder: Path, detections: list[dict[str, Any]], num_pictures: int, side: int) -> None:
     pictures = []
     for number in range(num_pictures):
         noise = np.random.default_rng(number).integers(0, 255, (side, side, 3), dtype=np.uint8)

@@ -8,6 +8,7 @@ import numpy as np
 from analysis.bootstrap import average_precision, summary
 from benchmarks.coco_reference import all_matches, stored_matches
 from benchmarks.simulated_detections import detect, ground_truth
+from raystudy import atomic
 from raystudy.evaluation.matches import Matches
 from raystudy.spec.trial import TrialSpec
 from tests.analysis.synthetic import Truth, trial, write_study
@@ -38,10 +39,13 @@ def write_study_with_matches(
 
     name = write_study(storage, trials, scaled)
     for spec in trials:
-        for kind in ("box", "mask"):
-            folder = storage / "segments" / f"{spec.trial_id}-branch" / "matches" / str(spec.schedule.total)
-            folder.mkdir(parents=True, exist_ok=True)
-            matches[spec.trial_id].save(folder / f"{kind}.npz")
+
+        def fill(folder: Path, found: Matches = matches[spec.trial_id]) -> None:
+            for kind in ("box", "mask"):
+                found.save(folder / f"{kind}.npz")
+
+        folder = storage / "segments" / f"{spec.trial_id}-branch" / "matches" / str(spec.schedule.total)
+        atomic.publish_folder(folder, fill)
     return name
 
 

@@ -1,7 +1,6 @@
 """SIGKILL at seeded moments, to the driver, to whoever trains a trunk, to anyone: in the end the same bits, once."""
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -19,6 +18,7 @@ from raystudy.records import TrialState
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.store import Store
 from tests.cluster.killed_study import study
+from tests.segment_files import assert_nothing_committed_is_trained_again
 from tests.tiny_trials import results
 
 pytestmark = pytest.mark.chaos
@@ -47,7 +47,7 @@ def _finish(storage: Path, workers: int) -> None:
 
 
 def _committed(storage: Path, plan: Plan) -> int:
-    store = Store(storage)
+    store = Store.open_unchecked(storage)
     return sum(max(0, store.segment(s.segment_id).committed_iteration() - s.start) for s in plan.segments)
 
 
@@ -55,11 +55,12 @@ def _workers_of(storage: Path, plan: Plan, *, trunks_only: bool) -> list[int]:
     """Processes that train a segment now, as they have registered in the storage."""
     found = []
     for segment in plan.segments:
-        kept = Store(storage).segment(segment.segment_id)
+        store = Store.open_unchecked(storage)
+        kept = store.segment(segment.segment_id)
         attempt = kept.newest_attempt()
         if attempt and kept.result() is None and (segment.kind == "trunk" or not trunks_only):
             with contextlib.suppress(ValueError, OSError):  # it may be writing its registration right now
-                found.append(int(json.loads((kept.path / "attempts" / f"{attempt}.json").read_text())["pid"]))
+                found.append(int(store.files.read_json(f"{kept.folder}/attempts/{attempt}.json")["pid"]))
     return found
 
 
@@ -99,7 +100,7 @@ def _chaos(storage: Path, workers: int, kills: int, seed: int) -> list[tuple[str
 
 
 def _assert_as_undisturbed(storage: Path, reference: Path, workers: int) -> None:
-    plan, store, other = make_plan(study(workers).trials()), Store(storage), Store(reference)
+    plan, store, other = make_plan(study(workers).trials()), Store.open(storage), Store.open(reference)
     for trial_id in plan.trials:
         record, expected = store.read_trial(trial_id), other.read_trial(trial_id)
         assert record is not None
@@ -112,18 +113,6 @@ def _assert_as_undisturbed(storage: Path, reference: Path, workers: int) -> None
             for s in (store, other)
         )
         assert [name for name in one if not torch.equal(one[name], two[name])] == []
-
-
-def _assert_nothing_committed_is_trained_again(storage: Path) -> None:
-    for log in (storage / "segments").glob("*/log.jsonl"):
-        committed = 0
-        for line in log.read_text().splitlines():
-            event = json.loads(line)
-            if event["event"] == "start":
-                assert event["iteration"] >= committed, f"{log.parent.name} went back to {event['iteration']}"
-            if event["event"] == "commit":
-                assert event["iteration"] > committed, f"{log.parent.name} committed {event['iteration']} twice"
-                committed = event["iteration"]
 
 
 @contextmanager
@@ -142,4 +131,4 @@ def test_a_study_under_kills_ends_with_the_same_bits(tmp_path: Path, workers: in
         if kills >= 10:
             assert len({target for target, _ in hits}) > 1
         _assert_as_undisturbed(killed, undisturbed, workers)
-        _assert_nothing_committed_is_trained_again(killed)
+        assert_nothing_committed_is_trained_again(Store.open(killed))

@@ -16,6 +16,7 @@ from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.trial import TrialSpec
 from raystudy.store import Store
 from tests.cluster.test_worker import FakeRun, KilledError
+from tests.segment_files import checkpoint_file, folder_of
 from tests.tiny_trials import results, settings, tiny_trial
 
 AUGMENTED: dict[str, Any] = {"evaluation.scales": (48, 64), "evaluation.flip": True}
@@ -94,7 +95,7 @@ def test_an_augmented_evaluation_takes_the_place_of_the_last_one_alone(shared: t
     evaluation = Store.open(given.storage).segment(twice[-1].segment_id)
     assert evaluation.checkpoints() == []
     assert [type(row) for row in evaluation.rows()] == [EvalRow]
-    assert (evaluation.path / "matches" / "8" / "box.npz").is_file()
+    assert (folder_of(evaluation.matches(8), evaluation) / "box.npz").is_file()
     assert read_trial(Store.open(given.storage), plan, LOOKED_AT_TWICE.trial_id).metrics == last_metrics(twice)
 
 
@@ -154,8 +155,7 @@ def test_a_switch_whose_checkpoint_is_gone_is_made_again_from_an_older_one(
 
 
 def _tear(given: RunSettings, segment_id: str, iteration: int) -> None:
-    path = Store.open(given.storage).segment(segment_id).path / "checkpoints" / str(iteration) / "state.pt"
-    path.write_bytes(b"torn")
+    checkpoint_file(Store.open(given.storage).segment(segment_id), iteration).write_bytes(b"torn")
 
 
 def test_momentum_goes_on_where_parameters_do_and_starts_from_zero_where_they_are_new() -> None:

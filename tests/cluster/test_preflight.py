@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from raystudy import atomic
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.weights import adopt_weights
@@ -80,10 +79,11 @@ def test_a_weights_file_that_fits_is_copied_into_the_storage_once(tmp_path: Path
     given = settings(tmp_path / "s")
     preflight(make_plan([trial]), given)
     store = Store.open(given.storage)
-    folder = adopt_weights(store, trial.init)
-    assert (folder / "weights.pt").read_bytes() == (tmp_path / "mine.pth").read_bytes()
+    adopt_weights(store, trial.init)
+    adopted = store.weights_folder(trial.init.weights_id) / "weights.pt"
+    assert adopted.read_bytes() == (tmp_path / "mine.pth").read_bytes()
     (tmp_path / "mine.pth").unlink()
-    assert adopt_weights(store, trial.init) == folder
+    adopt_weights(store, trial.init)  # needs the file no more
 
 
 def test_pictures_that_changed_since_the_plan_was_made_are_refused_unless_their_weights_are_there(
@@ -101,5 +101,6 @@ def test_pictures_that_changed_since_the_plan_was_made_are_refused_unless_their_
     preflight(make_plan([trial]), given)
     (folder / "train" / "red" / "1.jpeg").unlink()
     assert "holds listing-" in _problems(trial, given)
-    atomic.publish_folder(Store.open(given.storage).weights_folder(trial.init.weights_id), lambda _: None)
+    store = Store.open(given.storage)
+    store.files.publish(store.weights_place(trial.init.weights_id), lambda _: None)
     preflight(make_plan([trial]), given)

@@ -25,6 +25,7 @@ from raystudy.search_records import SearchRecord, SearchState
 from raystudy.spec.search import split
 from raystudy.store import Store
 from tests.cluster.tiny_searches import InProcess, KilledError, run_in_process, tiny_search
+from tests.segment_files import assert_nothing_committed_is_trained_again
 from tests.tiny_trials import settings
 
 Finished = tuple[Path, SearchRecord, InProcess]
@@ -40,19 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def trained_iterations(storage: Path) -> int:
     """Iterations that were committed, by the logs; fails when one was committed twice."""
-    found = 0
-    for log in (storage / "segments").glob("*/log.jsonl"):
-        spec = json.loads((log.parent / "spec.json").read_text())
-        committed = spec["start"]
-        for line in log.read_text().splitlines():
-            event = json.loads(line)
-            if event["event"] == "start":
-                assert event["iteration"] >= committed, f"{log.parent.name} went back to {event['iteration']}"
-            if event["event"] == "commit":
-                assert event["iteration"] > committed, f"{log.parent.name} committed {event['iteration']} twice"
-                committed = event["iteration"]
-        found += committed - spec["start"]
-    return found
+    return assert_nothing_committed_is_trained_again(Store.open(storage))
 
 
 def test_every_trial_ends_and_the_record_is_the_storages(finished: Finished) -> None:

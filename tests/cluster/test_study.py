@@ -30,7 +30,7 @@ def _study(**changes: object) -> StudySpec:
 
 
 def _attempts(store: Store) -> dict[str, int]:
-    return {path.name: store.segment(path.name).newest_attempt() for path in (store.root / "segments").glob("*")}
+    return {path.name: store.segment(path.name).newest_attempt() for path in (store.scratch / "segments").glob("*")}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_study_is_complete_with_every_row(finished: Path) -> None:
         rows = store.trial_rows(record)  # the ledger has checked that they are exactly once
         assert rows[-1].iteration == record.spec["schedule"]["total"]
         assert rows[-1].images == 2 * rows[-1].iteration
-        assert (store.root / "segments" / record.segments[-1].segment_id / "matches").is_dir()
+        assert (store.scratch / "segments" / record.segments[-1].segment_id / "matches").is_dir()
     assert store.has_weights(next(iter(plan.pretrainings)))
 
 

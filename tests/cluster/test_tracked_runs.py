@@ -62,7 +62,7 @@ def test_the_rows_before_the_fork_are_read_from_the_trunk(tmp_path: Path) -> Non
     trunk, own = plan.paths[trial_id]
     kept = store.segment(trunk.segment_id)
     rows = rows_of(trunk.segment_id, range(5, 31, 5))
-    kept.finish(kept.begin_attempt(), {"state": "complete", "iteration": 30}, rows)
+    kept.finish(kept.begin_attempt().number, {"state": "complete", "iteration": 30}, rows)
     found = earlier_rows(store, runs[own.segment_id], own.segment_id)
     assert [repr(row) for row in found] == [repr(row) for row in rows if row.iteration <= 10]  # nan is not nan
 

@@ -130,8 +130,7 @@ def test_pictures_are_shown_at_few_evaluations_and_at_the_end_in_the_call_of_the
 def test_a_picture_has_annotated_and_found_objects_with_labels_scores_and_masks(trained: Trained) -> None:
     run = trained.trial("dropped")
     served = trained.server.runs[run.run_id]
-    kept = trained.store.segment(run.segment_id).examples(8)
-    assert kept is not None
+    kept = _examples(trained.store, run.segment_id, 8)
     for record, key in zip(kept[1]["pictures"], PICTURE_KEYS, strict=False):
         image = served.history[-1][key]
         assert (image["_type"], image["caption"]) == ("image-file", record["name"])
@@ -152,8 +151,7 @@ def test_the_table_has_the_ap_of_every_category_that_the_row_has_the_mean_of(tra
     served = trained.server.runs[run.run_id]
     table = content_of(served, served.history[-1][TABLE_KEY])
     assert table["columns"] == ["category", "box_ap", "box_ap50", "mask_ap", "mask_ap50", "instances"]
-    kept = trained.store.segment(run.last_segment).examples(4)
-    assert kept is not None
+    kept = _examples(trained.store, run.last_segment, 4)
     assert [line[0] for line in table["data"]] == kept[1]["categories"]
     measured = [line[1] for line in table["data"] if line[1] is not None]
     assert np.mean(measured) == pytest.approx(served.summary["final/box_ap"])
@@ -208,7 +206,7 @@ def test_everything_is_rebuilt_in_new_runs_and_the_old_ones_go(
 ) -> None:
     import wandb
 
-    storage = shutil.copytree(trained.store.root, tmp_path / "copy")
+    storage = shutil.copytree(trained.store.scratch, tmp_path / "copy")
     command = ["wandb-sync", str(storage), "--project", "p"]
     with Standin() as server:
         server.use(monkeypatch)
@@ -305,3 +303,10 @@ def test_the_better_instance_lies_on_top_and_holes_stay_holes() -> None:
     assert labels[3, 3] == 1
     assert labels[0, 0] == 2
     assert not mask_of([{"outline": None, "label": 1}], (4, 4)).any()
+
+
+def _examples(store: Store, segment_id: str, iteration: int) -> tuple[Path, dict[str, Any]]:
+    place = store.segment(segment_id).examples(iteration)
+    assert place is not None
+    folder = store.files.fetch(place)
+    return folder, json.loads((folder / "examples.json").read_text())

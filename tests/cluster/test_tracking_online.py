@@ -190,7 +190,7 @@ def test_a_whole_study_with_its_trunk_is_uploaded_from_storage(server: Standin, 
     for segment in plan.segments:
         rows = rows_of(segment.segment_id, range(segment.start + 5, segment.end + 1, 5))
         kept = store.segment(segment.segment_id)
-        kept.finish(kept.begin_attempt(), {"state": "complete", "iteration": segment.end, "error": ""}, rows)
+        kept.finish(kept.begin_attempt().number, {"state": "complete", "iteration": segment.end, "error": ""}, rows)
         curves[segment.segment_id] = rows
     sent = dict(sync_study(store, "two-schedules", settings(tmp_path)))
     again = dict(sync_study(store, "two-schedules", settings(tmp_path)))

@@ -13,7 +13,7 @@ from raystudy.errors import DataError, DivergedError, TrainingError
 from raystudy.spec.presets import load_preset, tiny_model
 from raystudy.spec.pretraining import on_folder
 from raystudy.spec.trial import InitSpec, PretrainSpec, recipe_for
-from raystudy.store import Store
+from raystudy.store import Store, work_place
 from raystudy.training.pretraining import PretrainRow, pretrain
 from tests.picture_folders import write_pictures
 from tests.tiny_trials import settings
@@ -46,12 +46,12 @@ def test_it_goes_on_where_a_dead_process_left_and_publishes_the_whole(folder: Pa
             raise CutError
 
     with pytest.raises(CutError):
-        pretrain(spec, store.weights_work_folder(spec.weights_id), cut_at_4)
+        pretrain(spec, (store.scratch / work_place(spec.weights_id)), cut_at_4)
     assert not store.has_weights(spec.weights_id)
     made = make_weights(spec, given, in_workers=False)
     whole = make_weights(spec, other, in_workers=False)
     assert (made / "weights.pt").read_bytes() == (whole / "weights.pt").read_bytes()
-    assert not store.weights_work_folder(spec.weights_id).exists()
+    assert not (store.scratch / work_place(spec.weights_id)).exists()
     known = store.weights_provenance(spec.weights_id)
     assert known is not None
     assert (known.images_seen, known.num_classes, known.recipe) == (24, 3, known.recipe)

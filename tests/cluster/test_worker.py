@@ -1,5 +1,6 @@
 """Segments through the storage, without Ray: killed, resumed, forked, extended, diverged."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from raystudy.records import Row, TrialState, check_rows
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.trial import TrialSpec
 from raystudy.store import Store
+from tests.segment_files import checkpoint_file
 from tests.tiny_trials import results, settings, tiny_trial
 
 TRIALS = [tiny_trial(total=6), tiny_trial(total=10)]  # fork at 2 and at 6
@@ -96,7 +98,8 @@ def test_the_end_of_a_trial_keeps_the_same_pictures_for_every_trial(naive: tuple
     plan, given = naive
     store = Store.open(given.storage)
     found = [store.segment(segment.segment_id).examples(segment.end) for segment in plan.segments]
-    kept = [one for one in found if one is not None]
+    folders = [store.files.fetch(place) for place in found if place is not None]
+    kept = [(folder, json.loads((folder / "examples.json").read_text())) for folder in folders]
     assert len(kept) == len(TRIALS)
     assert len({tuple(picture["image_id"] for picture in content["pictures"]) for _, content in kept}) == 1
     for folder, content in kept:
@@ -120,7 +123,7 @@ def test_a_corrupt_checkpoint_costs_its_iterations_and_nothing_else(
     with pytest.raises(KilledError):
         run_segment(segment, given, FakeRun(6))
     kept = Store.open(given.storage).segment(segment.segment_id)
-    (kept.path / "checkpoints" / "6" / "state.pt").write_bytes(b"torn")
+    checkpoint_file(kept, 6).write_bytes(b"torn")
     run_segment(segment, given, FakeRun())
     assert results(_rows(plan, TRIALS[1], given)) == results(_rows(naive[0], TRIALS[1], naive[1]))
 
@@ -132,7 +135,7 @@ def test_a_branch_whose_fork_checkpoint_is_gone_starts_from_the_one_before(
     trunk, *branches = plan.segments
     run_segment(trunk, given, FakeRun())
     kept = Store.open(given.storage).segment(trunk.segment_id)
-    (kept.path / "checkpoints" / "6" / "state.pt").write_bytes(b"torn")
+    checkpoint_file(kept, 6).write_bytes(b"torn")
     for branch in branches:
         run_segment(branch, given, FakeRun())
     for trial in TRIALS:
@@ -167,16 +170,16 @@ def test_disk_use_stays_below_what_the_plan_says_and_shrinks_when_forks_are_take
 
     class Counting(FakeRun):
         def report(self, progress: dict[str, Any]) -> None:
-            counts.append(len(list((store.root / "segments").glob("*/checkpoints/[0-9]*"))))
+            counts.append(len(list((store.scratch / "segments").glob("*/checkpoints/[0-9]*"))))
 
     for segment in plan.segments:
         run_segment(segment, given, Counting())
         release_forks(store, plan)
     assert max(counts) <= plan.most_checkpoints(slots=1)
-    kept = {path.name: store.segment(path.name).checkpoints() for path in (store.root / "segments").iterdir()}
+    kept = {path.name: store.segment(path.name).checkpoints() for path in (store.scratch / "segments").iterdir()}
     assert sorted(kept.values()) == [[6], [6], [10]]  # each its last: the forks at 2 and 6 are taken over
     size = state_bytes(TRIALS[0].model, TRIALS[0].data.num_categories)
-    for state in (store.root / "segments").glob("*/checkpoints/*/state.pt"):
+    for state in (store.scratch / "segments").glob("*/checkpoints/*/state.pt"):
         assert 0.95 * size < state.stat().st_size < 1.1 * size
 
 
@@ -197,7 +200,7 @@ def test_garbage_is_what_no_study_needs(tmp_path: Path) -> None:
     assert found.segments == (unneeded,)
     assert found.freed_bytes > 0
     assert collect_garbage(store).segments == (unneeded,)
-    assert [path.name for path in (store.root / "segments").iterdir()] == [plan.segments[0].segment_id]
+    assert [path.name for path in (store.scratch / "segments").iterdir()] == [plan.segments[0].segment_id]
     assert read_trial(store, plan, TRIALS[0].trial_id).state == TrialState.COMPLETE
     assert collect_garbage(store).segments == ()
 

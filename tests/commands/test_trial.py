@@ -24,7 +24,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 def _given(trial: FinishedTrial, command: str, *flags: str) -> int:
-    return cli.main([command, f"{trial.store.root}/{trial.trial_id[:-2]}", *flags])
+    return cli.main([command, f"{trial.store.scratch}/{trial.trial_id[:-2]}", *flags])
 
 
 def test_an_evaluation_is_printed_beside_the_trials_own_and_made_once(
@@ -86,7 +86,7 @@ def test_all_that_is_wrong_with_a_prediction_is_told_at_once(
 ) -> None:
     (tmp_path / "notes.txt").write_text("words")
     pictures = (str(tmp_path / "notes.txt"), str(tmp_path / "nothing.jpg"))
-    assert cli.main(["predict", f"{trial.store.root}/vgg", *pictures, "--score", "2", "--validation", "0"]) == 2
+    assert cli.main(["predict", f"{trial.store.scratch}/vgg", *pictures, "--score", "2", "--validation", "0"]) == 2
     told = capsys.readouterr().err
     assert "5 problems" in told
     for part in (

@@ -1,6 +1,7 @@
 """Finished weights, evaluated again: the same way gives the same bits, another way is kept beside."""
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import nn
 
 from raystudy.errors import SpecError, StorageError
 from raystudy.evaluation.matches import Matches, average_precisions, precision_and_recall
-from raystudy.evaluations import matches_path, read_evaluation
+from raystudy.evaluations import StoredEvaluation, read_evaluation, read_matches
 from raystudy.finished import FinishedTrial, find_finished
 from raystudy.spec.data import ShapesSpec
 from raystudy.spec.model import CascadeSpec, KeypointHeadSpec
@@ -35,9 +36,10 @@ def test_the_trials_own_evaluation_gives_its_final_row_bit_for_bit(trial: Finish
     assert {name: getattr(row, name) for name in found.metrics} == found.metrics
     assert (found.iteration, found.num_images) == (4, 4)
     (ref,) = trial.record.segments
-    trained_with = trial.store.segment(ref.segment_id).path / "matches" / "4"
+    trained_with = trial.store.segment(ref.segment_id).matches(4)
+    assert trained_with is not None
     for kind in ("box", "mask"):
-        assert matches_path(trial.store, found, kind).read_bytes() == (trained_with / f"{kind}.npz").read_bytes()
+        assert read_matches(trial.store, found, kind) == trial.store.files.read_in(trained_with, f"{kind}.npz")
 
 
 def test_another_evaluation_is_kept_with_the_matches_that_its_metrics_come_from(trial: FinishedTrial) -> None:
@@ -45,7 +47,7 @@ def test_another_evaluation_is_kept_with_the_matches_that_its_metrics_come_from(
     found = evaluate_trial(trial, evaluation)
     assert read_evaluation(trial.store, trial.trial_id, evaluation) == found
     for kind in ("box", "mask"):
-        precision, _ = precision_and_recall(Matches.load(matches_path(trial.store, found, kind)))
+        precision, _ = precision_and_recall(_matches(trial.store, found, kind))
         ap = average_precisions(precision)["ap"]
         assert ap == found.metrics[f"{kind}_ap"]
         assert np.isfinite(ap)
@@ -56,8 +58,9 @@ def test_a_trial_that_asks_for_augmentation_itself_has_the_numbers_that_the_comm
     trial = trained(tmp_path / "s", **augmented)
     found = evaluate_trial(trial, trial.spec.evaluation)
     assert found.metrics == trial.record.metrics
-    last = trial.store.segment(trial.record.segments[-1].segment_id).path / "matches" / "4"
-    assert matches_path(trial.store, found, "mask").read_bytes() == (last / "mask.npz").read_bytes()
+    last = trial.store.segment(trial.record.segments[-1].segment_id).matches(4)
+    assert last is not None
+    assert read_matches(trial.store, found, "mask") == trial.store.files.read_in(last, "mask.npz")
 
 
 def test_boxes_masks_and_keypoints_of_a_cascade_are_evaluated_with_scales_and_mirrors(tmp_path: Path) -> None:
@@ -79,8 +82,7 @@ def test_boxes_masks_and_keypoints_of_a_cascade_are_evaluated_with_scales_and_mi
     plain = evaluate_trial(trial, spec.evaluation)
     assert {"box_ap", "mask_ap", "keypoint_ap"} <= many.metrics.keys()
     for kind in ("box", "mask", "keypoint"):
-        paths = [matches_path(store, found, kind) for found in (many, plain)]
-        scores = [Matches.load(path).scores for path in paths]
+        scores = [_matches(store, found, kind).scores for found in (many, plain)]
         assert min(map(len, scores)) > 0
         assert scores[0].tolist() != scores[1].tolist()
 
@@ -97,3 +99,9 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SpecError, match="no GPU here"):
         checked_device("cuda")
     assert checked_device("cpu").type == "cpu"
+
+
+def _matches(store: Store, found: StoredEvaluation, kind: str) -> Matches:
+    content = read_matches(store, found, kind)
+    assert content is not None
+    return Matches.load(io.BytesIO(content))
