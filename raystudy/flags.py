@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Callable
 
 from raystudy.cluster.settings import RunSettings, study_device
@@ -67,6 +68,7 @@ def add_run_flags(how: "argparse._ArgumentGroup") -> None:
     text = "how long to wait when the cluster is too small for a trial; 0 is for ever (default %(default)g)"
     how.add_argument("--wait-minutes", type=float, default=60.0, help=text)
     how.add_argument("--loader-processes", type=int, help="processes that prepare a worker's batches")
+    how.add_argument("--cache-gib", type=float, metavar="GIB", help="of resized pictures kept by a machine; 0 for none")
     how.add_argument("--wandb", metavar="PROJECT[/ENTITY]", help="log every trial to Weights & Biases")
     how.add_argument("--tensorboard", action="store_true", help="write every trial's rows for TensorBoard")
     how.add_argument("--wandb-offline", action="store_true", help="keep W&B runs on disk, to sync later")
@@ -150,6 +152,7 @@ def build_settings(study: StudySpec | SearchSpec, options: argparse.Namespace) -
         priority=options.priority,
         wait_minutes=options.wait_minutes,
         loader_processes=options.loader_processes if options.loader_processes is not None else _loaders(study),
+        cache_gib=_cache_gib(options),
         tracking=_tracking(options, storage),
         tensorboard=options.tensorboard,
     )
@@ -163,6 +166,13 @@ def _tracking(options: argparse.Namespace, storage: str) -> TrackingSettings | N
     return TrackingSettings.parse(
         options.wandb, offline=options.wandb_offline, folder=storage, weights=options.wandb_weights
     )
+
+
+def _cache_gib(options: argparse.Namespace) -> float | None:
+    gib: float | None = options.cache_gib
+    if gib is not None and not 0 <= gib < math.inf:
+        raise SpecError(f"--cache-gib is {gib:g}, but must be 0 (resized pictures are not kept) or more")
+    return gib
 
 
 def _loaders(study: StudySpec | SearchSpec) -> int:

@@ -31,6 +31,9 @@ class RunSettings:
     loader_processes: int = 0
     """Processes that prepare batches for one worker; 0 prepares them in the worker."""
 
+    cache_gib: float | None = None
+    """GiB of resized pictures that a machine keeps for all of its processes; None takes a share of what it has."""
+
     tracking: TrackingSettings | None = None
     """Weights & Biases; None is off."""
 

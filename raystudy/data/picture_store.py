@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from raystudy.data.locks import locked
 from raystudy.data.shapes import default_cache
+from raystudy.spec.data import DataSpec
 from raystudy.spec.identity import digest
 
 PIXELS_VERSION = 1
@@ -36,6 +37,9 @@ ABANDONED_S = 3600.0
 
 OUTDATED_S = 7 * 86400.0
 """Pictures of other versions that nothing has opened for so long make room."""
+
+MOST_BYTES = 32 * 2**30
+"""Of pictures, where nobody says how many."""
 
 Picture = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -139,6 +143,31 @@ class PictureStore:
                 freed += sum(file.stat().st_size for file in folder.glob("*/*"))
                 shutil.rmtree(folder, ignore_errors=True)
         return freed
+
+
+def open_store(data: DataSpec, gib: float | None) -> PictureStore | None:
+    """The machine's store for the pictures of ``data``, where it pays and is wanted.
+
+    The embedded shapes are taken as they are drawn and fit into each process, so they are not kept.
+
+    Args:
+        data: of a trial.
+        gib: most GiB that all pictures may take, 0 for no store; None takes half of the memory, so that what is kept
+            is mostly read from there, but at most a quarter of what the disk has free and 32 GiB.
+    """
+    if data.format == "shapes" or gib == 0:
+        return None
+    return PictureStore(_default_bytes() if gib is None else int(gib * 2**30))
+
+
+def _default_bytes() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    root = default_cache()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return min(MOST_BYTES, memory // 2, shutil.disk_usage(root).free // 4)
+    except OSError:
+        return 0
 
 
 def _version() -> str:

@@ -8,6 +8,7 @@ import torch
 from raystudy.data.batch import Batch
 from raystudy.data.coco import CocoDataset
 from raystudy.data.loader import EvalLoader
+from raystudy.data.picture_store import PictureStore
 from raystudy.data.subset import subset_indices
 from raystudy.evaluation.coco import Result
 from raystudy.evaluation.evaluators import build_evaluator
@@ -35,25 +36,35 @@ class Validator:
     it, a fixed part of the training set is scored too, always without augmentation.
     """
 
-    def __init__(self, dataset: CocoDataset, spec: TrialSpec, trained_on: CocoDataset | None = None) -> None:
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        spec: TrialSpec,
+        trained_on: CocoDataset | None = None,
+        store: PictureStore | None = None,
+    ) -> None:
         """A validator of states on ``dataset``.
 
         Args:
             dataset: the validation set.
             spec: of the trial.
             trained_on: the training set, its subset taken; without it none of its pictures are scored.
+            store: the machine's resized pictures; None makes them in each process.
         """
         self._spec, self._dataset = spec, dataset
         self._training_part: Validator | None = None
         if trained_on is not None and spec.evaluation.train_images:
             plain = dataclasses.replace(spec, evaluation=spec.evaluation.plain)
-            self._training_part = Validator(training_part(trained_on, spec.evaluation.train_images), plain)
+            part = training_part(trained_on, spec.evaluation.train_images)
+            self._training_part = Validator(part, plain, store=store)
         self._examples = example_indices(dataset.instance_counts)
         self._example_results: list[Result] = []
         rank, world = collectives.rank(), collectives.world_size()
-        self._loader = EvalLoader(dataset, spec, rank, world)
+        self._loader = EvalLoader(dataset, spec, rank, world, store=store)
         has_scales = bool(spec.evaluation.scales)
-        self._detection_loader = EvalLoader(dataset, spec, rank, world, whole=True) if has_scales else self._loader
+        self._detection_loader = self._loader
+        if has_scales:
+            self._detection_loader = EvalLoader(dataset, spec, rank, world, whole=True, store=store)
         self._evaluator = build_evaluator(
             spec.data.format,
             dataset.ground_truth(),
