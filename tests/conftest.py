@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +41,22 @@ def ray_cluster() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 that lives as long as the tests."""
+    from tests.object_store import moto_server
+
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The address of a new bucket; what is fetched of it goes to a cache of the test's own."""
+    from tests.object_store import new_bucket, use
+
+    use(monkeypatch, s3_endpoint)
+    monkeypatch.setenv("RAYSTUDY_CACHE", str(tmp_path / "cache"))
+    return f"s3://{new_bucket(s3_endpoint)}/study"

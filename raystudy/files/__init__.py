@@ -66,4 +66,6 @@ def open_files(location: str | Path) -> Files:
 def _opened(location: str, _process: int) -> Files:
     if not is_address(location):
         return LocalFiles(Path(location))
-    raise StorageError(f"storage {location}: object stores are not supported yet; give a shared folder")
+    from raystudy.files.buckets import open_bucket
+
+    return open_bucket(location)
