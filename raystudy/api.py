@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raystudy.cluster.ledger import pending_segments
+from raystudy.cluster.ledger import pending_segments, reopen
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings, study_device
 from raystudy.cluster.tracked_runs import tracked_runs
@@ -69,6 +69,8 @@ def run(
     console = make_console()
     for init in {trial.init for trial in plan.trials.values() if trial.init.weights_file}:
         adopt_weights(store, init)
+    if settings.retry_failed:
+        reopen(store, plan)
     pending = pending_segments(store, plan, wanted)
     with LiveView(store, pending, console) if pending else nullcontext():
         records = run_plan(plan, settings, tracked, wanted)

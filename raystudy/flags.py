@@ -67,6 +67,7 @@ def add_run_flags(how: "argparse._ArgumentGroup") -> None:
     how.add_argument("--priority", type=int, default=0, help="the higher one of a cluster's studies gets room first")
     text = "how long to wait when the cluster is too small for a trial; 0 is for ever (default %(default)g)"
     how.add_argument("--wait-minutes", type=float, default=60.0, help=text)
+    how.add_argument("--retry-failed", action="store_true", help="try trials again that have failed for good")
     how.add_argument("--loader-processes", type=int, help="processes that prepare a worker's batches")
     how.add_argument("--cache-gib", type=float, metavar="GIB", help="of resized pictures kept by a machine; 0 for none")
     how.add_argument("--wandb", metavar="PROJECT[/ENTITY]", help="log every trial to Weights & Biases")
@@ -151,6 +152,7 @@ def build_settings(study: StudySpec | SearchSpec, options: argparse.Namespace) -
         device=study_device() if options.device == "auto" else options.device,
         priority=options.priority,
         wait_minutes=options.wait_minutes,
+        retry_failed=options.retry_failed,
         loader_processes=options.loader_processes if options.loader_processes is not None else _loaders(study),
         cache_gib=_cache_gib(options),
         tracking=_tracking(options, storage),

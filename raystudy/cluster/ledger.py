@@ -15,7 +15,10 @@ _METRICS_PREFIXES = ("box_", "mask_", "keypoint_", "voc_")
 
 
 def read_trial(store: Store, plan: Plan, trial_id: str) -> TrialRecord:
-    """The trial's record as its segments have it now; a complete one stays what it was."""
+    """The trial's record as its segments have it now.
+
+    A complete one stays what it was; so does one that failed for good, until it gets on or ``reopen`` is called.
+    """
     known = store.read_trial(trial_id)
     if known is not None and known.state == TrialState.COMPLETE:
         return known
@@ -28,6 +31,8 @@ def read_trial(store: Store, plan: Plan, trial_id: str) -> TrialRecord:
             state, error = _unfinished(store, ref, is_last=ref == path[-1])
             break
     record = _record(store, plan, trial_id, state, iteration, error)
+    if state in (TrialState.WAITING, TrialState.RUNNING) and _was_given_up(known, iteration):
+        return dataclasses.replace(record, state=TrialState.FAILED, error=known.error if known else "")
     if state != TrialState.COMPLETE:
         return record
     rows, trial = store.trial_rows(record), plan.trials[trial_id]
@@ -46,8 +51,18 @@ def settle(store: Store, plan: Plan) -> dict[str, TrialRecord]:
     return records
 
 
+def reopen(store: Store, plan: Plan) -> list[str]:
+    """Let trials that failed for good wait to be tried again; their ids."""
+    failed = [record for record in settle(store, plan).values() if record.state == TrialState.FAILED]
+    for record in failed:
+        store.write_trial(dataclasses.replace(record, state=TrialState.WAITING, error=""))
+    return [record.trial_id for record in failed]
+
+
 def pending_segments(store: Store, plan: Plan, wanted: Collection[str] | None = None) -> list[Segment]:
-    """Segments that some incomplete trial still needs, each no longer than it is needed.
+    """Segments that some open trial still needs, each no longer than it is needed.
+
+    A trial that diverged would do so again; one that failed for good is not tried again unasked.
 
     Args:
         store: what has been trained.
@@ -56,7 +71,7 @@ def pending_segments(store: Store, plan: Plan, wanted: Collection[str] | None = 
     """
     needed: dict[str, int] = {}
     for trial_id in plan.trials if wanted is None else wanted:
-        if not store.is_complete(trial_id):
+        if is_open(store, plan, trial_id):
             for ref in plan.paths[trial_id]:
                 needed[ref.segment_id] = max(needed.get(ref.segment_id, 0), ref.end)
     segments = [
@@ -65,6 +80,16 @@ def pending_segments(store: Store, plan: Plan, wanted: Collection[str] | None = 
         if segment.segment_id in needed
     ]
     return [segment for segment in segments if not store.segment(segment.segment_id).is_done(segment.end)]
+
+
+def is_open(store: Store, plan: Plan, trial_id: str) -> bool:
+    """Whether there is something left to train for the trial."""
+    if store.is_complete(trial_id):
+        return False
+    known = store.read_trial(trial_id)
+    if known is not None and known.state == TrialState.WAITING:  # also what ``reopen`` has written
+        return True
+    return read_trial(store, plan, trial_id).state not in (TrialState.DIVERGED, TrialState.FAILED)
 
 
 def pending_pretrainings(store: Store, plan: Plan, segments: Sequence[Segment]) -> dict[str, PretrainSpec]:
@@ -86,6 +111,10 @@ def release_forks(store: Store, plan: Plan) -> None:
         pinned = {c.start for c in children if not _has_begun(store, c)}
         kept = store.segment(trunk.segment_id)
         kept.prune(keep=pinned, last=2 if kept.result() is None else 1)
+
+
+def _was_given_up(known: TrialRecord | None, iteration: int) -> bool:
+    return known is not None and known.state == TrialState.FAILED and known.iteration >= iteration
 
 
 def _has_begun(store: Store, segment: Segment) -> bool:

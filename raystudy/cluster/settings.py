@@ -28,6 +28,9 @@ class RunSettings:
     wait_minutes: float = 60.0
     """How long to wait for machines when the cluster is too small for a node; 0 is for ever."""
 
+    retry_failed: bool = False
+    """Whether trials that failed for good are tried again."""
+
     loader_processes: int = 0
     """Processes that prepare batches for one worker; 0 prepares them in the worker."""
 

@@ -58,7 +58,7 @@ def run_plan(
             searcher = PlanSearcher(plan, segments, settings, tracked or {}, gate)
             failed = tune(searcher, settings, nested=most_workers(segments, settings) > 1)
     records = settle(store, plan)
-    return {trial_id: _with_failure(record, failed, store) for trial_id, record in records.items()}
+    return {trial_id: with_failure(record, failed, store) for trial_id, record in records.items()}
 
 
 def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, *, nested: bool) -> dict[str, str]:
@@ -216,7 +216,7 @@ def _short_temporary_folder() -> str:
     return os.environ.get("RAY_TMPDIR") or str(Path(tempfile.gettempdir()) / "ray")
 
 
-def _with_failure(record: TrialRecord, failed: dict[str, str], store: Store) -> TrialRecord:
+def with_failure(record: TrialRecord, failed: dict[str, str], store: Store) -> TrialRecord:
     """A trial that stands still because a node of its path was given up is FAILED."""
     if record.state in (TrialState.COMPLETE, TrialState.DIVERGED, TrialState.FAILED):
         return record

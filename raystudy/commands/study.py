@@ -20,6 +20,7 @@ from raystudy.flags import (
     check_flags_of_file,
     overridden,
 )
+from raystudy.records import TrialState
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.study import StudySpec
 from raystudy.store import Store
@@ -120,6 +121,8 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
     for record in outcome.records.values():
         if record.error:
             console.print(f"{record.trial_id} {record.state.value}: {record.error}", soft_wrap=True)
+    if any(record.state == TrialState.FAILED for record in outcome.records.values()) and not settings.retry_failed:
+        console.print("What failed is not tried again unasked: mend it and add --retry-failed.", soft_wrap=True)
     for line in _repair_lines(outcome):
         console.print(line, soft_wrap=True)
     print_report(settings.storage, study.name, None)
