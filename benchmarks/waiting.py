@@ -1,0 +1,75 @@
+"""How long training waits for what it leaves behind: checkpoints, rows, matches, pictures, and telling of them."""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.row import Outcome, Row
+from raystudy.cluster import worker
+from raystudy.cluster.commits import Commits
+from raystudy.cluster.settings import RunSettings
+from raystudy.records import TrainRow
+from raystudy.spec.plan import make_plan
+from raystudy.spec.presets import load_preset
+from raystudy.store import Store
+
+
+def _waiting(quick: bool) -> Outcome:
+    """A trial of the demo, with a clock around everything that its loop calls and that is not training."""
+    preset = load_preset("smoke" if quick else "demo")
+    plan = make_plan(
+        [dataclasses.replace(preset.base, schedule=preset.schedule_axis((1,)).levels[0].overrides["schedule"])]
+    )
+    clocks = {"loop": 0.0, "writer": 0.0, "end": 0.0}
+    _clock(Commits, "commit", clocks, "loop")
+    _clock(Commits, "progress", clocks, "loop")
+    _clock(Commits, "_write", clocks, "writer")
+    _clock(Commits, "finish", clocks, "end")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store.open(Path(folder), create=True)
+        for segment in plan.segments:
+            worker.run_segment(segment, RunSettings(storage=folder, study="waiting"), _Silent())
+        rows = [row for segment in plan.segments for row in store.segment(segment.segment_id).rows()]
+    trained = [row for row in rows if isinstance(row, TrainRow)]
+    interval = preset.base.log_interval
+    seconds = sum(interval / row.iterations_per_s for row in trained)
+    note = (
+        f"{trained[-1].iteration} iterations of the demo's trial, evaluations not counted as training; a synchronous "
+        f"save would wait {clocks['writer']:.2f} s more, the segment's end takes {clocks['end']:.2f} s"
+    )
+    return Outcome([clocks["loop"]], [seconds], unit="s", note=note)
+
+
+class _Silent:
+    """A run that nobody listens to."""
+
+    def report(self, progress: dict[str, Any]) -> None:
+        return None
+
+
+def _clock(owner: type, name: str, clocks: dict[str, float], key: str) -> None:
+    """Have calls of a method add their seconds to a clock."""
+    plain: Callable[..., Any] = getattr(owner, name)
+
+    def timed(*arguments: Any) -> Any:
+        before = time.perf_counter()
+        try:
+            return plain(*arguments)
+        finally:
+            clocks[key] += time.perf_counter() - before
+
+    setattr(owner, name, timed)
+
+
+ROWS = (
+    Row(
+        name="waiting",
+        what="time that training waits for checkpoints and bookkeeping",
+        against="the time of training itself",
+        measure=_waiting,
+        at_most=0.01,
+    ),
+)
