@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raystudy.cluster.dashboard import dashboard_address
 from raystudy.cluster.ledger import pending_segments, reopen
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings, study_device
 from raystudy.cluster.tracked_runs import tracked_runs
 from raystudy.cluster.tuner import run_plan
 from raystudy.cluster.weights import adopt_weights
-from raystudy.console import LiveView, make_console
+from raystudy.console import make_console
 from raystudy.files import storage_location
+from raystudy.live_view import LiveView
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.study import StudySpec
@@ -41,7 +43,12 @@ class Outcome:
 
 
 def run(
-    study: StudySpec, settings: RunSettings | str | Path, *, share: bool = True, wanted: Collection[str] | None = None
+    study: StudySpec,
+    settings: RunSettings | str | Path,
+    *,
+    share: bool = True,
+    wanted: Collection[str] | None = None,
+    price_per_hour: float | None = None,
 ) -> Outcome:
     """Run a study to its end, from wherever its storage says that it stands.
 
@@ -53,6 +60,7 @@ def run(
         settings: where and with what; a path alone is the storage, with a GPU for each worker where there are some.
         share: False trains every trial alone, to prove that sharing trunks changes nothing.
         wanted: ids of the trials to train now; all of the study when None. Forks of the others stay possible.
+        price_per_hour: of one device, to show what it has cost while it runs.
 
     Raises:
         RaystudyError: the study, its data, its storage or the cluster cannot do it; nothing has been started.
@@ -69,10 +77,13 @@ def run(
     console = make_console()
     for init in {trial.init for trial in plan.trials.values() if trial.init.weights_file}:
         adopt_weights(store, init)
-    if settings.retry_failed:
-        reopen(store, plan)
     pending = pending_segments(store, plan, wanted)
-    with LiveView(store, pending, console) if pending else nullcontext():
+    shown = plan.segments if wanted is None else pending
+    with (
+        LiveView(store, shown, console, price_per_hour=price_per_hour, dashboard=dashboard_address)
+        if pending
+        else nullcontext()
+    ):
         records = run_plan(plan, settings, tracked, wanted)
     return Outcome(study=study.name, plan=plan, records=records, storage=settings.storage)
 

@@ -1,20 +1,14 @@
-"""What people see of a study in a terminal: the plan, the live view, the table of trials."""
+"""What people see of a study in a terminal: the plan, the table of trials; the live view is in ``live_view``."""
 
-import threading
-import time
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 
 from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.makespan import makespan
 from raystudy.spec.plan import Plan, Segment
-from raystudy.store import Store
 
 _COLOURS = {
     TrialState.COMPLETE: "green",
@@ -121,95 +115,6 @@ def trials_table(records: Iterable[TrialRecord]) -> Table:
         total = record.spec["schedule"]["total"]
         table.add_row(record.trial_id, state, f"{record.iteration:,}/{total:,}", *aps)
     return table
-
-
-class LiveView:
-    """Shows segments while they train, read from the storage; plain lines without a terminal."""
-
-    def __init__(self, store: Store, segments: Sequence[Segment], console: Console, refresh_s: float = 1.0) -> None:
-        self._store, self._segments, self._console = store, segments, console
-        self._refresh_s = refresh_s if console.is_terminal else 20.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._began = time.monotonic()
-        self._before = self._done_iterations()
-        self._last_line = ""
-
-    def __enter__(self) -> "LiveView":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        if not self._console.is_terminal:
-            while not self._stop.wait(self._refresh_s):
-                self._print_line()
-            return
-        with Live(console=self._console, refresh_per_second=2, transient=True) as live:
-            while not self._stop.wait(self._refresh_s):
-                live.update(self._render())
-
-    def _print_line(self) -> None:
-        line = self._summary()
-        if line != self._last_line:
-            self._console.print(line, highlight=False, soft_wrap=True)
-            self._last_line = line
-
-    def _render(self) -> Group:
-        table = Table(box=None, pad_edge=False)
-        for heading in ("running", "", "iterations", "loss", "box AP"):
-            table.add_column(heading)
-        for segment, progress in self._running():
-            iteration, end = int(progress["iteration"]), segment.end
-            bar = ProgressBar(total=max(1, segment.iterations), completed=iteration - segment.start, width=24)
-            ap = self._latest_ap(segment)
-            table.add_row(segment.segment_id, bar, f"{iteration:,}/{end:,}", f"{progress['loss']:.2f}", ap)
-        return Group(table, Text(self._summary()))
-
-    def _running(self) -> list[tuple[Segment, dict[str, float]]]:
-        found = []
-        for segment in self._segments:
-            kept = self._store.segment(segment.segment_id)
-            progress = kept.progress()
-            if progress is not None and kept.newest_attempt() and kept.result() is None:
-                found.append((segment, progress))
-        return found
-
-    def _pretrainings(self) -> list[str]:
-        """Pre-trainings that segments wait for, with how far they are."""
-        found = []
-        for weights_id in sorted({segment.spec.init.weights_id for segment in self._segments} - {""}):
-            progress = self._store.pretraining_progress(weights_id)
-            if progress is not None:
-                found.append(f"{weights_id} {progress['iteration']:,}/{progress['end']:,}, loss {progress['loss']:.2f}")
-        return found
-
-    def _latest_ap(self, segment: Segment) -> str:
-        rows = [row for row in self._store.segment(segment.segment_id).rows() if row.split == "val"]
-        return f"{rows[-1].box_ap:.1f}" if rows else ""  # type: ignore[union-attr]
-
-    def _done_iterations(self) -> int:
-        done = 0
-        for segment in self._segments:
-            kept = self._store.segment(segment.segment_id)
-            progress = kept.progress() or {}
-            seen = max(kept.committed_iteration(), int(progress.get("iteration", 0)))
-            done += max(0, min(seen, segment.end) - segment.start)
-        return done
-
-    def _summary(self) -> str:
-        done = self._done_iterations()
-        total = sum(segment.iterations for segment in self._segments)
-        elapsed = time.monotonic() - self._began
-        rate = (done - self._before) / elapsed if elapsed > 0 else 0.0
-        eta = f", about {wall_time((total - done) / rate)} left" if rate > 0 and done < total else ""
-        running = ", ".join([*self._pretrainings(), *(s.segment_id for s, _ in self._running())]) or "starting"
-        return f"{done:,}/{total:,} iterations after {wall_time(elapsed)}{eta} ({running})"
 
 
 def size_text(count: int) -> str:

@@ -20,7 +20,6 @@ from raystudy.flags import (
     check_flags_of_file,
     overridden,
 )
-from raystudy.records import TrialState
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.study import StudySpec
 from raystudy.store import Store
@@ -110,10 +109,12 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
     from raystudy.api import run
 
     settings = build_settings(study, options)
+    watch = f"raystudy report {settings.storage} --study {study.name} --live"
+    console.print(f"\nStorage: {settings.storage}; a report while it runs: {watch}", soft_wrap=True, highlight=False)
     try:
         if study.crossover_delta is not None:
             return _search_crossover(study, settings)
-        outcome = run(study, settings, share=not options.no_share)
+        outcome = run(study, settings, share=not options.no_share, price_per_hour=options.price_per_hour)
     except KeyboardInterrupt:
         console.print("Stopped; nothing that was committed is lost. Give the same command again to go on.")
         return EXIT_INTERRUPTED
@@ -121,8 +122,6 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
     for record in outcome.records.values():
         if record.error:
             console.print(f"{record.trial_id} {record.state.value}: {record.error}", soft_wrap=True)
-    if any(record.state == TrialState.FAILED for record in outcome.records.values()) and not settings.retry_failed:
-        console.print("What failed is not tried again unasked: mend it and add --retry-failed.", soft_wrap=True)
     for line in _repair_lines(outcome):
         console.print(line, soft_wrap=True)
     print_report(settings.storage, study.name, None)
