@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.cost import trial_hours
+from analysis.destination import deliver, report_folder
 from analysis.evidence import SettingEvidence, evidence
 from analysis.figures import write_figures
 from analysis.findings import all_tables, final_table
@@ -14,7 +15,6 @@ from analysis.methods import trials_table
 from analysis.page import page
 from analysis.tables import Table
 from analysis.verdict import verdict
-from raystudy.errors import StorageError
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class Report:
     notes: tuple[str, ...] = ()
     """Trials that are not complete, in words."""
 
+    address: str = ""
+    """Where the page lies in the object store that the study is in."""
+
 
 def write_report(
     storage: str,
@@ -45,16 +48,16 @@ def write_report(
     Args:
         storage: a folder, or a URI such as s3://.
         study: name of the study.
-        destination: folder to write to; STORAGE/reports/STUDY when None.
+        destination: folder to write to; STORAGE/reports/STUDY when None, by way of this machine to an object store.
         live: the page reloads itself, for a study that runs.
         price_per_hour: of one device, in any currency; None gives no prices.
 
     Raises:
-        StorageError: there is no such study, or the storage is an object store and no destination is given.
+        StorageError: there is no such study.
         RowsError: the rows are not whole.
     """
     table = load_study(storage, study)
-    folder = destination or _default_folder(storage, study)
+    folder = report_folder(storage, study, destination)
     found = evidence(table)
     verdicts = [verdict(one, _hours_per_seed(table, one)) for one in found]
     tables = all_tables(table, found, price_per_hour)
@@ -71,7 +74,13 @@ def write_report(
     elif gaps:
         sentences.insert(0, break_even_words(gaps))
     final = final_table(found)
-    return Report(sentence="\n".join(sentences), table=[final.header, *final.lines], path=path, notes=unfinished(table))
+    return Report(
+        sentence="\n".join(sentences),
+        table=[final.header, *final.lines],
+        path=path,
+        notes=unfinished(table),
+        address=deliver(storage, study, folder),
+    )
 
 
 def unfinished(study: StudyTable) -> tuple[str, ...]:
@@ -82,12 +91,6 @@ def unfinished(study: StudyTable) -> tuple[str, ...]:
         f"{trial_id} is {state} at iteration {iteration} of {total}" + (f": {error}" if error else "")
         for trial_id, state, iteration, total, error in columns.itertuples(index=False, name=None)
     )
-
-
-def _default_folder(storage: str, study: str) -> Path:
-    if "://" in storage:
-        raise StorageError(f"a report on {storage} needs a local folder to write to; name one")
-    return Path(storage).expanduser() / "reports" / study
 
 
 def _hours_per_seed(study: StudyTable, one: SettingEvidence) -> float:

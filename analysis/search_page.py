@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.destination import deliver, report_folder
 from analysis.page import Section, fill
 from analysis.search import (
     arms,
@@ -40,20 +41,19 @@ def write_search_report(storage: str, name: str, destination: Path | None = None
     """Write report.html and tables/ (CSV, LaTeX) of a search; the path of the page.
 
     Raises:
-        StorageError: there is no such search, or the storage is an object store and no destination is given.
+        StorageError: there is no such search.
     """
     record = load_search(storage, name)
     if record is None:
         raise StorageError(f"{storage} has no search {name!r}")
-    if destination is None and "://" in storage:
-        raise StorageError(f"a report on {storage} needs a local folder to write to; name one")
-    folder = destination or Path(storage).expanduser() / "reports" / name
+    folder = report_folder(storage, name, destination)
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     for table in search_tables(record).values():
         (folder / "tables" / f"{table.name}.csv").write_text(table.to_csv(), encoding="utf-8")
         (folder / "tables" / f"{table.name}.tex").write_text(table.to_latex(), encoding="utf-8")
     path = folder / "report.html"
     path.write_text(search_page(record), encoding="utf-8")
+    deliver(storage, name, folder)
     return path
 
 

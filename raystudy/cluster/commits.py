@@ -1,7 +1,10 @@
 """What a segment leaves behind: rows, checkpoints, matches, pictures and how it ended, each made final by rank 0."""
 
+import logging
+import math
 import os
 import platform
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
@@ -14,7 +17,7 @@ from raystudy.cluster.tracked_runs import is_shown
 from raystudy.cluster.tracking import Tracker
 from raystudy.data.splits import SPLITS, open_split_once
 from raystudy.data.subset import statistics_of
-from raystudy.errors import DataError
+from raystudy.errors import DataError, StorageError
 from raystudy.evaluation.examples import Examples
 from raystudy.evaluation.matches import Matches
 from raystudy.records import EvalRow, Row, TrialState
@@ -25,6 +28,11 @@ from raystudy.store import Store
 from raystudy.training import collectives
 from raystudy.training.state import Snapshot, TrainState
 from raystudy.training.validation import Validator
+
+LOGGER = logging.getLogger(__name__)
+
+SHOWN_EVERY_S = 10.0
+"""How often progress is written to an object store, where every write is paid for."""
 
 
 class Commits:
@@ -45,12 +53,16 @@ class Commits:
         self._attempt, self._tracker = attempt, tracker
         self._writer = ThreadPoolExecutor(max_workers=1)
         self._writing: Future[list[Row]] | None = None
+        self._shower = ThreadPoolExecutor(max_workers=1)
+        self._showing: Future[None] | None = None
+        self._shown_at = -math.inf
 
     def __enter__(self) -> "Commits":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._writer.shutdown(wait=True)
+        self._shower.shutdown(wait=False, cancel_futures=True)
 
     def commit(self, state: TrainState, validate: Validator) -> None:
         """Make everything up to the state's iteration final; returns before that is done."""
@@ -86,8 +98,19 @@ class Commits:
         self._tracker.finish(outcome, error)
 
     def progress(self, row: Row) -> None:
-        """Tell people how far it is."""
-        self._kept.write_progress(progress_of(row, self._segment))
+        """Tell people how far it is; an object store only now and then, and without waiting for it."""
+        progress = progress_of(row, self._segment)
+        if self._kept.files.is_local:
+            self._show(progress)
+        elif time.monotonic() - self._shown_at > SHOWN_EVERY_S and (self._showing is None or self._showing.done()):
+            self._shown_at = time.monotonic()
+            self._showing = self._shower.submit(self._show, progress)
+
+    def _show(self, progress: dict[str, Any]) -> None:
+        try:
+            self._kept.write_progress(progress)
+        except StorageError as error:
+            LOGGER.warning("segment %s: its progress is not shown (%s)", self._kept.segment_id, error)
 
     def _write(
         self,

@@ -11,6 +11,7 @@ import ray.train
 from raystudy.cluster.machines import group_name
 from raystudy.cluster.process_group import ProcessGroupConfig, StudyTrainer
 from raystudy.errors import RaystudyError
+from raystudy.files import scratch
 
 
 def run_in_workers(
@@ -48,7 +49,7 @@ def run_in_workers(
         ),
         run_config=ray.train.RunConfig(
             name=f"{node_id}-{number}",
-            storage_path=f"{settings['storage']}/.ray/train",
+            storage_path=str(scratch(settings["storage"]) / ".ray" / "train"),
             failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=1),
         ),
     )

@@ -66,6 +66,7 @@ def run_search(
     )
     store.write_search(record)
     view.close()
+    store.files.upload(store.search_folder(search.name), f"searches/{search.name}")
     return record
 
 

@@ -3,26 +3,27 @@
 import json
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
 from raystudy.cluster.tracked_runs import AXIS, TrackedRun, points
 from raystudy.records import Row, TrialState
+from raystudy.store import Store
 
 
 class TensorboardTracker:
     """One run as a folder of event files, with iterations on the horizontal axis.
 
-    A process that takes a run up again is given all its rows, so that it writes them anew: nothing is there twice.
+    A process that takes a run up again is given all its rows, so that it writes them anew: nothing is there twice. They
+    lie in the storage's folder ``tensorboard``; an object store is given them when the run ends.
     """
 
-    def __init__(self, folder: Path, run: TrackedRun) -> None:
-        self._tracked = run
+    def __init__(self, store: Store, run: TrackedRun) -> None:
+        self._tracked, self._store = run, store
         self._last_iteration = 0
-        place = folder / run.run_id
-        shutil.rmtree(place, ignore_errors=True)
-        self._writer = SummaryWriter(str(place))
+        self._folder = store.scratch / "tensorboard" / run.run_id
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._writer = SummaryWriter(str(self._folder))
         spec = json.dumps(dict(run.config), indent=1, default=str)
         self._writer.add_text("spec", f"```\n{spec}\n```", 0)
 
@@ -38,3 +39,6 @@ class TensorboardTracker:
         """Write how the run ended, and close its file."""
         self._writer.add_text("state", f"{state.value} {error}".strip(), self._last_iteration)
         self._writer.close()
+        if not self._store.files.is_local:
+            self._store.files.remove(f"tensorboard/{self._tracked.run_id}")
+            self._store.files.upload(self._folder, f"tensorboard/{self._tracked.run_id}")

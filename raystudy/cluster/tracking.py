@@ -22,7 +22,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlparse
 
@@ -99,7 +98,8 @@ def open_tracker(
     runs: Sequence[TrackedRun],
     store: Store | None = None,
     segment_id: str = "",
-    tensorboard: str = "",
+    *,
+    tensorboard: bool = False,
 ) -> Tracker:
     """The tracker of what one process feeds: one that does nothing when tracking is off. On rank 0 only.
 
@@ -108,7 +108,7 @@ def open_tracker(
         runs: what is tracked: a trial, or a trunk and the trials that end in it. Each takes the rows that are its own.
         store: where earlier rows, pictures, tables and weights come from; None takes the given rows alone.
         segment_id: the segment whose rows the tracker will be given.
-        tensorboard: folder for TensorBoard's files; empty is off.
+        tensorboard: whether files for TensorBoard are written, to the storage.
     """
     trackers: list[Tracker] = []
     is_in_wandb = settings is not None and mode_from_environment() != "disabled"
@@ -120,10 +120,10 @@ def open_tracker(
             from raystudy.cluster.tracking_wandb import WandbTracker
 
             trackers.append(_Harmless("W&B", run, before, functools.partial(WandbTracker, settings, run, store)))
-        if tensorboard:
+        if tensorboard and store is not None:
             from raystudy.cluster.tensorboard import TensorboardTracker
 
-            opened = functools.partial(TensorboardTracker, Path(tensorboard), run)
+            opened = functools.partial(TensorboardTracker, store, run)
             trackers.append(_Harmless("TensorBoard", run, before, opened))
     return _Trackers(trackers)
 

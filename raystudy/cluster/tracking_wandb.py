@@ -14,6 +14,7 @@ from raystudy.cluster.tracking_artifacts import log_weights
 from raystudy.cluster.tracking_generations import generation, wandb_id
 from raystudy.cluster.tracking_media import with_media
 from raystudy.errors import TrackingError
+from raystudy.files import scratch
 from raystudy.records import Row, TrialState
 from raystudy.store import Store
 
@@ -145,8 +146,8 @@ def _start(
 ) -> wandb.Run:
     identity = wandb_id(run, generation(store, settings.project))
     wandb.setup(wandb.Settings(silent=True))  # the setting of the run comes too late for the greeting
-    if settings.folder:
-        Path(settings.folder).mkdir(parents=True, exist_ok=True)
+    folder = _folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
     started = wandb.init(
         project=settings.project,
         entity=settings.entity or None,
@@ -156,7 +157,7 @@ def _start(
         job_type=run.job_type,
         tags=list(run.tags),
         config=dict(run.config),
-        dir=settings.folder or None,
+        dir=str(folder) if settings.folder else None,
         mode=mode,
         # Without it a second process with the same id begins at step 0 again, and its rows come double.
         resume="allow" if mode == "online" else None,
@@ -178,7 +179,12 @@ def _start(
     return started
 
 
+def _folder(settings: TrackingSettings) -> Path:
+    """A folder of this machine, also for a storage that is none."""
+    return scratch(settings.folder) if settings.folder else Path(".")
+
+
 def _remove_older_fragments(settings: TrackingSettings, identity: str) -> None:
     """Delete what an earlier process kept of this run: the new one is given all its rows, and keeps them whole."""
-    for folder in Path(settings.folder or ".").glob(f"wandb/offline-run-*-{identity}"):
+    for folder in _folder(settings).glob(f"wandb/offline-run-*-{identity}"):
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from raystudy.cluster.ledger import pending_segments, settle
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import TrackedRun
+from raystudy.files import scratch
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, Segment
 from raystudy.store import Store
@@ -90,7 +91,7 @@ def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, *, ne
         ),
         run_config=ray.tune.RunConfig(
             name=settings.study,
-            storage_path=f"{settings.storage}/.ray/tune",
+            storage_path=str(scratch(settings.storage) / ".ray" / "tune"),
             failure_config=ray.tune.FailureConfig(max_failures=0),
             verbose=0,
         ),

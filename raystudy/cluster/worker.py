@@ -69,8 +69,8 @@ def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: Sequ
 def _open_tracker(segment: Segment, settings: RunSettings, tracked: Sequence[TrackedRun]) -> Tracker:
     origin = provenance(settings) if tracked else {}
     runs = [with_provenance(run, origin, settings.device) for run in tracked]
-    tensorboard = f"{settings.storage}/tensorboard" if settings.tensorboard else ""
-    return open_tracker(settings.tracking, runs, Store.open(settings.storage), segment.segment_id, tensorboard)
+    store = Store.open(settings.storage)
+    return open_tracker(settings.tracking, runs, store, segment.segment_id, tensorboard=settings.tensorboard)
 
 
 def _begin(kept: SegmentStore, segment: Segment) -> Attempt:

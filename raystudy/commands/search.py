@@ -189,6 +189,7 @@ def write_best_studies(store: Store, search: SearchSpec, record: SearchRecord) -
     paths = [store.search_folder(search.name) / f"{study.name}.yaml" for study in studies]
     for path, study in zip(paths, studies, strict=True):
         write_study(path, study)
+        store.files.write(f"searches/{search.name}/{path.name}", path.read_bytes())
     return paths
 
 

@@ -9,6 +9,7 @@ from raystudy.commands import EXIT_OK
 from raystudy.commands.frame import Command, Subparsers, add_command, add_json_flag, print_json
 from raystudy.console import make_console
 from raystudy.errors import RaystudyError, SpecError, StorageError
+from raystudy.files import is_address
 from raystudy.records import TrialRecord
 from raystudy.store import Store
 
@@ -166,6 +167,8 @@ def print_report(storage: str, study: str, output: Path | None, price_per_hour: 
         console.print(note, soft_wrap=True, style="dim")
     console.print(f"\n{written.sentence}\n", soft_wrap=True, highlight=False)
     console.print(f"Report: {written.path}", soft_wrap=True, highlight=False)
+    if written.address:
+        console.print(f"        {written.address}", soft_wrap=True, highlight=False)
 
 
 def print_search_report(storage: str, search: str, output: Path | None) -> None:
@@ -179,6 +182,8 @@ def print_search_report(storage: str, search: str, output: Path | None) -> None:
     written = write_search_report(storage, search, output)
     console.print(f"\n{headline(record)}\n", soft_wrap=True, highlight=False)
     console.print(f"Report: {written}", soft_wrap=True, highlight=False)
+    if is_address(storage) and output is None:
+        console.print(f"        {storage}/reports/{search}/report.html", soft_wrap=True, highlight=False)
 
 
 def _print_search(storage: str, search: str) -> None:

@@ -125,6 +125,15 @@ class Files(ABC):
         """Make or replace a JSON file in one motion."""
         self.write(path, json_bytes(content))
 
+    def upload(self, source: Path, folder: str) -> None:
+        """Write every file of a local folder, hidden ones apart, to a folder of the storage, where it lies elsewhere."""
+        if self.local_path(folder) == source:
+            return
+        for path in sorted(source.rglob("*")):
+            name = path.relative_to(source).as_posix()
+            if path.is_file() and not any(part.startswith(".") for part in name.split("/")):
+                self.write(f"{folder}/{name}", path.read_bytes())
+
     def is_published(self, folder: str) -> bool:
         """Whether a folder is whole."""
         return self.read(f"{folder}/{MANIFEST}") is not None

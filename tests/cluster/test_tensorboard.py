@@ -10,6 +10,7 @@ from raystudy.cluster.tensorboard import TensorboardTracker
 from raystudy.cluster.tracked_runs import points
 from raystudy.cluster.tracking import Tracker, open_tracker
 from raystudy.records import TrialState
+from raystudy.store import Store
 from tests.cluster.test_tracking import branch_of_2x
 
 
@@ -31,15 +32,16 @@ def scalars(folder: Path) -> dict[tuple[str, int], float]:
 
 def test_points_are_there_once_also_after_a_restart(tmp_path: Path) -> None:
     run, rows = branch_of_2x()
-    tracker: Tracker = TensorboardTracker(tmp_path, run)
+    store = Store.open(tmp_path, create=True)
+    tracker: Tracker = TensorboardTracker(store, run)
     tracker.log([row for row in rows if row.iteration <= 20])  # and the process dies
-    assert max(step for _, step in scalars(tmp_path / run.run_id)) == 20
+    assert max(step for _, step in scalars(tmp_path / "tensorboard" / run.run_id)) == 20
 
-    tracker = open_tracker(None, [run], tensorboard=str(tmp_path))
+    tracker = open_tracker(None, [run], store, tensorboard=True)
     for end in (20, 35, 40):
         tracker.log([row for row in rows if row.iteration <= end])
     tracker.finish(TrialState.COMPLETE)
-    written = scalars(tmp_path / run.run_id)
+    written = scalars(tmp_path / "tensorboard" / run.run_id)
     expected = {
         (name, point["iteration"]): value
         for point in points(rows, run)
@@ -51,8 +53,9 @@ def test_points_are_there_once_also_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_the_trial(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+    store = Store.open(tmp_path, create=True)
+    (tmp_path / "tensorboard").write_text("in the way")
     run, rows = branch_of_2x()
-    tracker = open_tracker(None, [run], tensorboard=str(tmp_path / "file"))
+    tracker = open_tracker(None, [run], store, tensorboard=True)
     tracker.log(rows)
     tracker.finish(TrialState.COMPLETE)
