@@ -1,9 +1,9 @@
 """The whole question on your own data: does pre-training pay, when does random init catch up, what with less data?
 
 `raystudy inspect DATA` says what your data holds and what follows from it: pictures and anchors have the size that its
-objects ask for, and --unit makes 1x the schedule that its size asks for. Weights for pretrained trials: --weights FILE
-(BN weights with --norm sync_bn); without them, presets smoke and demo make their own, on textures: worth little on
-photos.
+objects ask for, and in the demo 1x follows the number of its pictures (--unit says it outright; the plan tells how many
+passes it makes). Weights for pretrained trials: --weights FILE (BN weights with --norm sync_bn); without them, presets
+smoke and demo make their own, on textures: worth little on photos.
 
     python experiments/my_data.py --preset demo --data path/to/data
     python experiments/my_data.py --preset paper --data path/to/data --norm sync_bn --weights resnet50.pth

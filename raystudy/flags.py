@@ -98,13 +98,12 @@ def chosen_preset(
         RaystudyError: what was asked cannot be; all problems at once.
     """
     preset = load_preset(options.preset or DEFAULT_PRESET)
-    if unit is not None:
-        preset = dataclasses.replace(preset, unit=unit)
-    if not names_data(options):
-        return preset
-    # Studies of keypoints read other annotations of the same folder; what they are is seen in what is made of a preset.
-    has_keypoints = function(preset).base.model.keypoint_head is not None
-    return on_data(preset, named_data(options, with_keypoints=has_keypoints))
+    if names_data(options):
+        # Studies of keypoints read other annotations of the same folder; they are known by what they make of a preset.
+        has_keypoints = function(preset).base.model.keypoint_head is not None
+        found = on_data(preset, named_data(options, with_keypoints=has_keypoints))
+        preset = found if unit is None else dataclasses.replace(preset, base=found.with_unit(preset.unit).base)
+    return preset if unit is None else dataclasses.replace(preset, unit=unit)
 
 
 def check_flags_of_file(options: argparse.Namespace) -> None:
@@ -183,13 +182,22 @@ def _loaders(study: StudySpec | SearchSpec) -> int:
 
 
 def on_data(preset: Preset, data: DataSpec) -> Preset:
-    """The preset on a user's data; the recipe of ``paper`` stays, smaller presets take what the data asks for."""
+    """The preset on a user's data; the recipe of ``paper`` stays, smaller presets take what the data asks for.
+
+    In the demo that is also a 1x that follows the number of training pictures (``raystudy.data.defaults.demo_unit``).
+    """
+    from raystudy.data.defaults import demo_unit
     from raystudy.data.resolve import data_defaults
 
     base = dataclasses.replace(preset.base, data=data)
-    if preset.name != "paper":
-        base = data_defaults(data).applied_to(base)
-    return dataclasses.replace(preset, base=base)
+    if preset.name == "paper":
+        return dataclasses.replace(preset, base=base)
+    found = data_defaults(data)
+    preset = dataclasses.replace(preset, base=found.applied_to(base))
+    if preset.name != "demo":
+        return preset
+    batch = base.workers * base.images_per_worker
+    return preset.with_unit(demo_unit(found.statistics.num_train_images, batch, preset.unit))
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from raystudy.commands.plan_tables import unit_line
 from raystudy.data_flags import add_pair_flags, add_subset_flags, named_data, with_subsets
 from raystudy.errors import SpecError
+from raystudy.flags import add_study_flags, build_study
 from raystudy.spec.less_data import size_axis
 from raystudy.spec.presets import fraction_axis, init_axis, load_preset
 from raystudy.spec.study import StudySpec
@@ -27,6 +29,34 @@ def _options(*arguments: str) -> argparse.Namespace:
 
 def _trials(study: StudySpec, *arguments: str) -> list[TrialSpec]:
     return [trial for _, trial in with_subsets(study, _options(*arguments)).cells()]
+
+
+def _own(tmp_path: Path, images: int, *flags: str) -> StudySpec:
+    content = coco_content()
+    content["images"] = [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 30} for n in range(1, images + 1)]
+    for split in ("train", "val"):
+        write_coco(tmp_path, content, f"instances_{split}.json")
+    parser = argparse.ArgumentParser()
+    add_study_flags(parser)
+    options = parser.parse_args(["--preset", "demo", "--data", str(tmp_path), *flags])
+    return build_study(
+        lambda preset: StudySpec(name="s", base=preset.base, axes=(preset.schedule_axis((1, 2)),)), options
+    )
+
+
+def test_the_demos_1x_follows_the_size_of_ones_own_data_and_is_evaluated_as_often(tmp_path: Path) -> None:
+    study = _own(tmp_path, 200)
+    assert study.unit == 612  # 12.2 passes of 4 images over 200
+    assert [trial.schedule.total for _, trial in study.cells()] == [612, 1224]
+    assert (study.base.eval_interval, study.base.log_interval) == (204, 68)
+    assert "12.2 passes over 200 images" in unit_line(study)
+
+
+def test_a_unit_that_is_given_is_taken_and_the_plan_says_what_the_papers_passes_would_ask_for(tmp_path: Path) -> None:
+    study = _own(tmp_path, 200, "--unit", "405")
+    assert study.unit == 405
+    assert (study.base.eval_interval, study.base.schedule) == (DEMO.base.eval_interval, DEMO.base.schedule)
+    assert unit_line(study).endswith("with 12.2 as the paper's over COCO it would be --unit 612")
 
 
 def test_sizes_are_an_axis_of_their_own_where_a_study_has_none() -> None:

@@ -11,6 +11,7 @@ from raystudy.console import text_table
 from raystudy.spec.data import DataSpec
 from raystudy.spec.exposure import ArmExposure, DataCounts, Seen, expected_exposure, known_counts
 from raystudy.spec.plan import Plan
+from raystudy.spec.study import StudySpec
 from raystudy.spec.trial import InitSpec
 
 MOST_NAMED = 5
@@ -28,6 +29,26 @@ def plan_parts(plan: Plan) -> list[RenderableType]:
     told = f"instances by {sources[0]}" if sources else "instances are known once the data is at hand"
     title = Text(f"\nExposure at the end of each arm, as the paper's Figure 2 counts; {told}")
     return [*parts, title, text_table(exposure), Text()]
+
+
+def unit_line(study: StudySpec) -> str:
+    """How long 1x is on the study's training set, and how long it would be with as many passes as the paper's.
+
+    Empty where the number of pictures is not known in a moment.
+    """
+    from raystudy.data.defaults import PAPER_PASSES, suggested_unit
+    from raystudy.data.plan_statistics import quick_statistics
+
+    data, batch = study.base.data, study.base.workers * study.base.images_per_worker
+    known, found = known_counts(data), quick_statistics(data)
+    images = found["images"] if found is not None else int(known.images) if known is not None else 0
+    if not images or not study.unit:
+        return ""
+    passes, wanted = study.unit * batch / images, suggested_unit(images, batch)
+    line = f"1x is {study.unit:,} iterations of {batch} images, {passes:.3g} passes over {images:,} images"
+    if data.format == "shapes" or 2 / 3 < wanted / study.unit < 3 / 2:
+        return line
+    return f"{line}; with {PAPER_PASSES:.3g} as the paper's over COCO it would be --unit {wanted}"
 
 
 def data_lines(plan: Plan) -> list[list[str]]:

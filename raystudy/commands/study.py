@@ -130,7 +130,7 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
 
 def _print_plan(study: StudySpec, options: argparse.Namespace) -> None:
     from raystudy.commands.calibration import cost_lines
-    from raystudy.commands.plan_tables import plan_parts
+    from raystudy.commands.plan_tables import plan_parts, unit_line
     from raystudy.console import plan_table
 
     plan = make_plan(study.trials(), share=not options.no_share)
@@ -139,6 +139,8 @@ def _print_plan(study: StudySpec, options: argparse.Namespace) -> None:
     console.print(plan_table(plan, slots, _largest_checkpoint(plan)))
     for part in plan_parts(plan):
         console.print(part)
+    if line := unit_line(study):
+        console.print(line, soft_wrap=True, highlight=False)
     source = getattr(options, "source", sys.argv[0])
     for line in cost_lines(plan, storage, slots, options.price_per_hour, str(source)):
         console.print(line, soft_wrap=True, highlight=False)

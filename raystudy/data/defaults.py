@@ -12,6 +12,7 @@ import numpy as np
 from raystudy.data.coco import CocoDataset
 from raystudy.data.splits import open_split
 from raystudy.spec.data import DataSpec, InputSpec
+from raystudy.spec.schedule import PAPER_UNIT
 from raystudy.spec.trial import TrialSpec
 
 CROP = 128
@@ -30,6 +31,18 @@ ANCHOR_LEVELS = 4
 
 TEST_BATCH = 10
 """Pictures of one forward pass in validation, at most: theirs are larger than the embedded ones, with more in them."""
+
+PAPER_BATCH, PAPER_IMAGES = 16, 118_287
+"""Of 1x on COCO train2017: 90,000 iterations of 16 images."""
+
+PAPER_PASSES = PAPER_UNIT * PAPER_BATCH / PAPER_IMAGES
+"""Over the training pictures in 1x, about 12."""
+
+LEAST_UNIT = 405
+"""Iterations of 1x that leave time to learn between warm-up and the drops, however few the pictures: the demo's."""
+
+LONGEST_DEMO = 4
+"""The demo's 1x follows the size of the data up to so many times its own length: it must end on a laptop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +75,19 @@ class DataStatistics:
     """95th percentile."""
 
     has_masks: bool
+
+
+def suggested_unit(num_images: int, batch: int) -> int:
+    """Iterations of 1x that show every picture as often as the paper's 90k of 16 show COCO's, about 12 times.
+
+    A multiple of 9, so that the drops fall on whole iterations; never less than ``LEAST_UNIT``.
+    """
+    return max(LEAST_UNIT, round(PAPER_PASSES * num_images / batch / 9) * 9)
+
+
+def demo_unit(num_images: int, batch: int, unit: int) -> int:
+    """The suggested unit within what a demo may take: at least its own ``unit``, at most ``LONGEST_DEMO`` of it."""
+    return min(max(unit, suggested_unit(num_images, batch)), LONGEST_DEMO * unit)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

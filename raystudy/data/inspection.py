@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raystudy.data.coco import CocoDataset
-from raystudy.data.defaults import DataDefaults, data_defaults
+from raystudy.data.defaults import DataDefaults, data_defaults, suggested_unit
 from raystudy.data.pictures import picture_mode
 from raystudy.data.preflight import checked_pictures, preflight
 from raystudy.data.resolve import resolve_data
@@ -17,16 +17,9 @@ from raystudy.data.splits import SPLITS, open_split
 from raystudy.data.subset import statistics_of
 from raystudy.errors import DataError
 from raystudy.spec.data import DataSpec
-from raystudy.spec.schedule import PAPER_UNIT
-
-PAPER_BATCH, PAPER_IMAGES = 16, 118_287
-"""Of 1x on COCO train2017: 90,000 iterations of 16 images, about 12 passes."""
 
 DEMO_BATCH = 4
 """Images of an iteration on one CPU core."""
-
-LEAST_UNIT = 450
-"""Iterations of 1x that leave time to learn between warm-up and the drops, however few the pictures."""
 
 SMALL, LARGE = 32**2, 96**2
 """COCO's bounds between small, medium and large objects, area in pixels."""
@@ -143,15 +136,6 @@ def inspect_data(data: DataSpec, source: str, thorough: bool = False) -> Inspect
         unit=suggested_unit(len(train), DEMO_BATCH),
         is_thorough=thorough,
     )
-
-
-def suggested_unit(num_images: int, batch: int) -> int:
-    """Iterations of 1x that show every picture as often as the paper's 90k of 16 show COCO's, about 12 times.
-
-    A multiple of 9, so that the drops fall on whole iterations; never less than ``LEAST_UNIT``.
-    """
-    passes = PAPER_UNIT * PAPER_BATCH / PAPER_IMAGES
-    return max(LEAST_UNIT, round(passes * num_images / batch / 9) * 9)
 
 
 def _report(dataset: CocoDataset, thorough: bool) -> SplitReport:

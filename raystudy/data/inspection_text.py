@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from raystudy.data.inspection import DEMO_BATCH, MOST_LISTED, PAPER_BATCH, Inspection, SplitReport, suggested_unit
+from raystudy.data.defaults import PAPER_BATCH, suggested_unit
+from raystudy.data.inspection import DEMO_BATCH, MOST_LISTED, Inspection, SplitReport
 
 
 def inspection_text(found: Inspection) -> str:

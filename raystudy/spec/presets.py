@@ -42,6 +42,13 @@ class Preset:
         """The *kx* schedule at this scale."""
         return _scaled_schedule(k, self.unit, self.base.schedule)
 
+    def with_unit(self, unit: int) -> "Preset":
+        """The preset with a 1x of ``unit`` iterations, which is evaluated and logged as often as before."""
+        base, schedule = self.base, _scaled_schedule(1, unit, self.base.schedule)
+        every = {name: max(1, getattr(base, name) * unit // self.unit) for name in ("eval_interval", "log_interval")}
+        base = dataclasses.replace(base, schedule=schedule, **every)
+        return dataclasses.replace(self, base=base, unit=unit)
+
     def schedule_axis(self, multiples: tuple[float, ...] = ()) -> Axis:
         """Schedules as an axis; the preset's own when none are named."""
         return schedule_axis(multiples or self.schedules, self.unit, self.base.schedule)

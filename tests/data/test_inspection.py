@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raystudy.data.inspection import inspect, inspect_data, suggested_unit
+from raystudy.data.defaults import demo_unit, suggested_unit
+from raystudy.data.inspection import inspect, inspect_data
 from raystudy.data.sheet import TILE, draw_sheet, sample_of
 from raystudy.data.splits import open_split
 from raystudy.errors import DataError
@@ -77,8 +78,12 @@ def test_repairs_are_told(tmp_path: Path) -> None:
 def test_a_unit_shows_pictures_as_often_as_cocos() -> None:
     assert suggested_unit(118_287, 16) == PAPER_UNIT
     assert suggested_unit(11_829, 16) == pytest.approx(9_000, abs=9)
-    assert suggested_unit(10, 16) == 450
+    assert suggested_unit(10, 16) == 405
     assert suggested_unit(1500, 4) % 9 == 0
+
+
+def test_a_demo_follows_the_number_of_pictures_within_bounds() -> None:
+    assert [demo_unit(images, 4, unit=405) for images in (20, 160, 5_000, 118_287)] == [405, 486, 1620, 1620]
 
 
 def test_shapes_can_be_inspected() -> None:
