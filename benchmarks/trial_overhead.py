@@ -74,7 +74,7 @@ def run_ours(folder: str, workers: int, number: int) -> None:
         common |= {"global_batch": base.global_batch, "workers": workers, "images": 4}
         rows: list[Row] = [TrainRow(**common), EvalRow(**common)]
         kept.finish(kept.begin_attempt().number, {"state": TrialState.COMPLETE.value, "iteration": segment.end}, rows)
-    tuner.pending_segments = lambda *_: list(plan.segments)
+    tuner.pending_segments = lambda *_: list(plan.segments)  # type: ignore[attr-defined]
     with tuner.connection(nested=workers > 1):
         print(READY, flush=True)
         records = tuner.run_plan(plan, RunSettings(storage=folder, study="overhead"))
