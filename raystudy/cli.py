@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from raystudy.commands import completion, data, doctor, storage, tracking, trial, weights
+from raystudy.commands import completion, data, doctor, logs, storage, tracking, trial, weights
 from raystudy.commands import search as search_commands
 from raystudy.commands import study as study_commands
 from raystudy.commands.frame import Command, add_debug_flag, guarded
@@ -49,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print version and commit")
     add_debug_flag(parser)
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (study_commands, search_commands, data, storage, trial, weights, tracking, doctor, completion):
+    for group in (study_commands, search_commands, data, storage, logs, trial, weights, tracking, doctor, completion):
         group.add(added)
     return parser
 

@@ -9,6 +9,7 @@ RaystudyError                 everything that we raise on purpose; printed witho
 │   ├── FencedError               a newer attempt owns this segment; this one must stop
 │   └── RowsError                 rows with a hole, a duplicate or a foreign schema version
 ├── ClusterError              the cluster can never run what is asked
+├── PreemptedError            the machine is about to go; what was trained is committed, and goes on elsewhere
 ├── TrackingError             runs that could not be uploaded; nothing in storage is touched
 └── TrainingError             a segment that cannot go on; not retried
     ├── DivergedError             a non-finite loss: a result, not a fault
@@ -69,6 +70,10 @@ class RowsError(StorageError):
 
 class ClusterError(RaystudyError):
     """The cluster can never run what is asked of it."""
+
+
+class PreemptedError(RaystudyError):
+    """The machine is about to be taken away. What was trained is committed; the segment goes on elsewhere."""
 
 
 class TrackingError(RaystudyError):

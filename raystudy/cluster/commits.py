@@ -72,6 +72,11 @@ class Commits:
             self._write, state.snapshot(), state.iteration, list(state.rows), matches, self._examples(state, validate)
         )
 
+    def save(self, state: TrainState) -> None:
+        """Make everything up to the state's iteration final between two evaluations; returns when that is done."""
+        self._wait()
+        self._write(state.snapshot(), state.iteration, list(state.rows), {}, None)
+
     def keep_evaluation(self, validate: Validator) -> None:
         """Keep what an evaluation saw; its weights are its parent's, so that there is no checkpoint."""
         self._keep_seen(self._segment.end, validate.matches(), validate.examples())

@@ -5,6 +5,7 @@ process start. With several, a nested Ray Train run starts them. Both call the s
 where training happens and nowhere before.
 """
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import ray.tune
@@ -54,14 +55,21 @@ def train_worker(config: dict[str, Any]) -> None:
 
 
 def _run(config: dict[str, Any], run: "Run") -> None:
+    from raystudy.cluster import spot
     from raystudy.cluster.settings import RunSettings
     from raystudy.cluster.tracked_runs import TrackedRun
     from raystudy.cluster.worker import run_segment
+    from raystudy.cluster.worker_log import kept_log
     from raystudy.spec.identity import from_dict
     from raystudy.spec.plan import Segment
+    from raystudy.store import Store
+    from raystudy.training import collectives
 
     tracked = [TrackedRun.from_dict(content) for content in config["tracked"]]
-    run_segment(Segment.from_dict(config["node"]), from_dict(RunSettings, config["settings"]), run, tracked)
+    segment, settings = Segment.from_dict(config["node"]), from_dict(RunSettings, config["settings"])
+    watch = spot.watched(settings.notices, spot.drain_this_node) if settings.notices else nullcontext()
+    with kept_log(Store.open(settings.storage), segment.segment_id, collectives.rank()), watch as must_leave:
+        run_segment(segment, settings, run, tracked, must_leave)
 
 
 def _train_in_workers(config: dict[str, Any]) -> None:

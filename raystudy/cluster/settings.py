@@ -31,6 +31,9 @@ class RunSettings:
     retry_failed: bool = False
     """Whether trials that failed for good are tried again."""
 
+    notices: str = ""
+    """Address of the metadata service that tells when a spot machine is taken back; nothing is asked when empty."""
+
     loader_processes: int = 0
     """Processes that prepare batches for one worker; 0 prepares them in the worker."""
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from raystudy.cluster.ledger import pending_segments, settle
 from raystudy.cluster.settings import RunSettings
+from raystudy.cluster.spot import address_of_notices
 from raystudy.cluster.tracked_runs import TrackedRun
+from raystudy.cluster.worker_log import last_lines
 from raystudy.files import scratch
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, Segment
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from raystudy.cluster.search_searcher import SearchSearcher
     from raystudy.cluster.searcher import PlanSearcher
 
+
+LINES_OF_FAILURE = 20
+"""Kept of a worker's log when its segment is given up."""
 
 MOST_NODES = 10_000
 """Side by side; how many they are is decided by the gate, from what the cluster has at that moment."""
@@ -58,8 +63,16 @@ def run_plan(
 
             searcher = PlanSearcher(plan, segments, settings, tracked or {}, gate)
             failed = tune(searcher, settings, nested=most_workers(segments, settings) > 1)
+    for node_id in failed.keys() & {segment.segment_id for segment in segments}:
+        _tell_given_up(store, node_id, failed[node_id])
     records = settle(store, plan)
     return {trial_id: with_failure(record, failed, store) for trial_id, record in records.items()}
+
+
+def _tell_given_up(store: Store, segment_id: str, reason: str) -> None:
+    """Keep why, with the last lines of the first worker, beside what else happened to the segment."""
+    tail = last_lines(store, segment_id, LINES_OF_FAILURE).get(0, [])
+    store.segment(segment_id).log("given up", error=reason, tail=tail)
 
 
 def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, *, nested: bool) -> dict[str, str]:
@@ -144,7 +157,12 @@ def connected(segments: Sequence[Segment], settings: RunSettings) -> "Iterator[R
     Yields the settings with the device that the cluster has.
     """
     with connection(nested=most_workers(segments, settings) > 1):
-        yield with_device(settings)
+        yield settled(settings)
+
+
+def settled(settings: RunSettings) -> RunSettings:
+    """What follows from where the study runs: its device, and whom its machines ask whether they are taken back."""
+    return dataclasses.replace(with_device(settings), notices=settings.notices or address_of_notices())
 
 
 def with_device(settings: RunSettings) -> RunSettings:

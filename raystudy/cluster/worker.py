@@ -1,6 +1,6 @@
 """One rank of one segment: resume, train, commit. Knows neither Tune nor Train, only the ``Run`` that it is given."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from raystudy.data.batch import Batch
 from raystudy.data.loader import TrainLoader
 from raystudy.data.picture_store import open_store
 from raystudy.data.splits import open_split_once
-from raystudy.errors import DivergedError, TrainingError
+from raystudy.errors import DivergedError, PreemptedError, TrainingError
 from raystudy.records import NAN, EvalRow, TrialState, read_rows
 from raystudy.segment_store import Attempt, SegmentStore
 from raystudy.spec.plan import Segment
@@ -35,10 +35,18 @@ class Run(Protocol):
         ...
 
 
-def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: Sequence[TrackedRun] = ()) -> None:
+def run_segment(
+    segment: Segment,
+    settings: RunSettings,
+    run: Run,
+    tracked: Sequence[TrackedRun] = (),
+    must_leave: Callable[[], bool] | None = None,
+) -> None:
     """Train ``segment`` to its end, from wherever its storage says that it stands.
 
-    ``tracked`` are the runs that Weights & Biases shows of it, when tracking is on.
+    ``tracked`` are the runs that Weights & Biases shows of it, when tracking is on. ``must_leave`` tells that this
+    machine is about to go: the segment is committed at its next row, and ``PreemptedError`` ends this attempt. All
+    workers have one or none has.
 
     Divergence and a device out of memory are results: they are kept, and not raised. Everything else is raised, so
     that whoever scheduled the segment can try again; what was committed is not lost.
@@ -57,7 +65,7 @@ def run_segment(segment: Segment, settings: RunSettings, run: Run, tracked: Sequ
     tracker = _open_tracker(segment, settings, tracked if is_first else ())
     with Commits(segment, settings, kept, attempt, tracker) as commits:
         try:
-            _train(state, segment, settings, commits, run)
+            _train(state, segment, settings, commits, run, must_leave)
             outcome, error = TrialState.COMPLETE, ""
         except TrainingError as problem:
             outcome = TrialState.DIVERGED if isinstance(problem, DivergedError) else TrialState.FAILED
@@ -107,7 +115,14 @@ def _to_go_on_from(store: Store, segment: Segment, kept: SegmentStore, begun: At
     return None
 
 
-def _train(state: TrainState, segment: Segment, settings: RunSettings, commits: Commits, run: Run) -> None:
+def _train(
+    state: TrainState,
+    segment: Segment,
+    settings: RunSettings,
+    commits: Commits,
+    run: Run,
+    must_leave: Callable[[], bool] | None,
+) -> None:
     """Train what is left and, when the segment is an evaluation, evaluate.
 
     A gap between an older checkpoint and the fork is trained first, when the fork's own was lost. Its rows are the
@@ -136,12 +151,24 @@ def _train(state: TrainState, segment: Segment, settings: RunSettings, commits: 
                 commits.progress(row)
             if isinstance(row, EvalRow):
                 run.report(progress_of(row, segment))
+            elif must_leave is not None and row.iteration < piece.end and row.iteration % spec.eval_interval:
+                _leave_when_told(state, segment, commits, must_leave)
     if segment.is_evaluation:
         row = evaluate(state, segment, validate)
         if rank == 0:
             commits.keep_evaluation(validate)
             commits.progress(row)
         run.report(progress_of(row, segment))
+
+
+def _leave_when_told(state: TrainState, segment: Segment, commits: Commits, must_leave: Callable[[], bool]) -> None:
+    """Between two evaluations, right after a training row: what is committed here goes on with the very same rows."""
+    told = collectives.all_reduce_sum({"told": float(must_leave())})["told"]
+    if not told:
+        return
+    if collectives.rank() == 0:
+        commits.save(state)
+    raise PreemptedError(f"segment {segment.segment_id} leaves its machine at iteration {state.iteration}")
 
 
 def _train_gap(state: TrainState, piece: Segment, batches: Iterable[Batch], run: Run) -> None:
