@@ -26,7 +26,7 @@ COLUMNS = ("row", "what", "against", "figure", "claim", "stretch", "ours", "peer
 
 
 def update(found: Iterable[tuple[Row, Outcome]], known: Iterable[Row], path: Path = RESULTS) -> None:
-    """Write the lines of the rows that were measured; others stay as they are, those of unknown rows go."""
+    """Write the lines of the rows that were measured; others stay as they are, in the order of ``known``."""
     text = path.read_text() if path.exists() else ""
     machines = dict(re.findall(r"^- \*\*([A-Z])\*\*: (.*)$", text, re.MULTILINE))
     table, notes = _lines(text), dict(re.findall(r"^- `([^`]+)`: (.*)$", text, re.MULTILINE))
@@ -40,6 +40,7 @@ def update(found: Iterable[tuple[Row, Outcome]], known: Iterable[Row], path: Pat
         if outcome.note and not outcome.missing:
             notes[row.name] = outcome.note
     names = [row.name for row in known]
+    names += [name for name in table if name not in names]  # of a file that came while this process ran
     lines = [table[name] for name in names if name in table]
     used = {line[-1].split(",")[0] for line in lines}
     parts = [HEADER, _markdown([COLUMNS, ("---",) * len(COLUMNS), *lines])]
