@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from raystudy.data import picture_store
-from raystudy.data.picture_store import PictureStore
+from raystudy.data.picture_store import PictureStore, open_store
+from raystudy.spec.data import DataSpec
+from tests.data.synthetic import shapes_spec
 
 SIZE = (12, 16)
 BYTES = 12 * 16 * 3
@@ -138,6 +140,25 @@ def test_a_folder_that_cannot_be_written_costs_only_the_work(
     roomy = PictureStore(10 * BYTES, tmp_path / "full disk")
     roomy.get(path, (6, 8), SIZE, lambda: picture(0))
     assert not kept_files(tmp_path / "full disk")
+
+
+def test_shapes_need_no_store_and_nobody_must_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSTUDY_CACHE", str(tmp_path))
+    real = DataSpec(format="coco")
+    assert open_store(shapes_spec(), None) is None
+    assert open_store(real, 0) is None
+    assert not list(tmp_path.iterdir())
+    (path,) = files(tmp_path / "in", 1)
+    monkeypatch.setattr(picture_store, "KEPT_FREE", 0)
+    for number, (gib, is_kept) in enumerate([(BYTES / 2**30, True), ((BYTES - 1) / 2**30, False), (None, True)]):
+        monkeypatch.setattr(picture_store, "PIXELS_VERSION", -number)
+        monkeypatch.setattr(picture_store, "OUTDATED_S", -1.0)
+        store = open_store(real, gib)
+        assert store is not None
+        store.get(path, (6, 8), SIZE, lambda: picture(0))
+        again: list[int] = []
+        store.get(path, (6, 8), SIZE, counting(again, 0))
+        assert (not again) == is_kept
 
 
 def fill(folder: Path, root: Path, max_bytes: int, rounds: int) -> None:
