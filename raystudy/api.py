@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raystudy.cluster.dashboard import dashboard_address
-from raystudy.cluster.ledger import pending_segments, reopen
+from raystudy.cluster.ledger import pending_segments
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings, study_device
 from raystudy.cluster.tracked_runs import tracked_runs
@@ -122,8 +122,13 @@ def study_record(study: StudySpec, plan: Plan) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of this raystudy; ``unknown`` outside a checkout."""
-    folder = Path(__file__).resolve().parent.parent
+    """The commit of this raystudy: kept when it was built (``setup.py``), else its checkout's; else ``unknown``."""
+    package = Path(__file__).resolve().parent
+    kept, folder = package / "commit.txt", package.parent
+    if kept.is_file():
+        return kept.read_text().strip()
+    if not (folder / ".git").exists():  # some other repository may be above
+        return "unknown"
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"],

@@ -87,4 +87,5 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from raystudy.api import commit
 
-        parser.exit(message=f"raystudy {version('raystudy')} ({commit()})\n")
+        print(f"raystudy {version('raystudy')} ({commit()})")
+        parser.exit()
