@@ -19,6 +19,7 @@ from raystudy.models.detector import Detector
 from raystudy.spec.trial import TrialSpec
 from raystudy.training import collectives
 from raystudy.training.loop import autocast
+from raystudy.training.memory import release_unused_memory
 from raystudy.training.state import TrainState
 
 PART_SEED = 0
@@ -76,6 +77,11 @@ class Validator:
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """Metrics and losses under the names of ``EvalRow``'s columns."""
+        found = self._measured(state)
+        release_unused_memory()  # a validation's detections are the most that the process ever held
+        return found
+
+    def _measured(self, state: TrainState) -> dict[str, float]:
         model, device = state.model, state.device
         trained = self._training_metrics(model, device)
         if self._detection_loader is not self._loader:
