@@ -42,7 +42,7 @@ def run_in_workers(
     trainer = StudyTrainer(
         work,
         train_loop_config=config,
-        backend_config=ProcessGroupConfig(backend="nccl" if use_gpu else "gloo"),
+        backend_config=ProcessGroupConfig("nccl" if use_gpu else "gloo", settings["collective_timeout_s"]),
         group_name=group_name(node_id, number),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker=resources, placement_strategy="PACK"

@@ -75,7 +75,7 @@ class _ProcessGroupBackend(Backend):
         joining = [
             worker_group.execute_single_async(
                 rank,
-                _join,
+                join,
                 address=address,
                 own_rank=rank,
                 world=len(worker_group),
@@ -104,7 +104,8 @@ def _free_address() -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _join(address: str, own_rank: int, world: int, backend: str, timeout_s: int) -> None:
+def join(address: str, own_rank: int, world: int, backend: str, timeout_s: int) -> None:
+    """Make this process a worker of the group that meets at ``address``, ``host:port`` of the first of them."""
     import torch
     from torch import distributed
 

@@ -31,6 +31,9 @@ class RunSettings:
     retry_failed: bool = False
     """Whether trials that failed for good are tried again."""
 
+    collective_timeout_s: int = 600
+    """How long the workers of a trial wait for one that does not answer, before they end and the trial starts again."""
+
     notices: str = ""
     """Address of the metadata service that tells when a spot machine is taken back; nothing is asked when empty."""
 
