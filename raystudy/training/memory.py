@@ -18,8 +18,8 @@ def _libc() -> Any:
 def release_unused_memory() -> None:
     """Give back to the system what tensors of changing sizes have left behind in the C heap.
 
-    Each iteration and each validation allocates and frees blocks of other sizes; glibc keeps the gaps, so that a process
-    that trains for an hour on a CPU grows to several times what it uses.
+    Each iteration and each validation allocates and frees blocks of other sizes; glibc keeps the gaps, so that a
+    process that trains for an hour on a CPU grows to several times what it uses.
     """
     library = _libc()
     if library is not None:
