@@ -93,6 +93,8 @@ def place(group: Group, free: Sequence[dict[str, float]]) -> bool:
     left = group.workers
     for number in order:
         taken = min(left, room[number])
+        if not taken:  # a machine may lack a kind of resource altogether
+            break
         for kind, amount in group.bundle.items():
             free[number][kind] -= taken * amount
         left -= taken

@@ -28,6 +28,12 @@ def test_a_group_that_no_machine_holds_is_spread() -> None:
     assert free == [{"CPU": 0.0}, {"CPU": 0.0}]
 
 
+def test_a_head_without_cpus_is_passed_over() -> None:
+    head = {"node:__internal_head__": 1.0}
+    assert fits(TWO, [head, {"CPU": 1.0}, {"CPU": 1.0}])
+    assert not fits(TWO, [head, {"CPU": 1.0}])
+
+
 def test_half_a_group_takes_nothing() -> None:
     free = [{"CPU": 1.0}, {"CPU": 0.5}]
     assert not place(TWO, free)
