@@ -12,7 +12,7 @@ from raystudy.cli import experiment
 from raystudy.spec.presets import Preset, init_axis
 from raystudy.spec.study import Axis, Level, StudySpec
 from raystudy.spec.trial import replaced
-from raystudy.spec.variants import backbone_axis, enhanced_schedules, final_cascade, train_scales
+from raystudy.spec.variants import enhanced_axis, enhanced_backbones, final_cascade, other_lengths, train_scales
 
 
 def study(preset: Preset) -> StudySpec:
@@ -20,7 +20,6 @@ def study(preset: Preset) -> StudySpec:
 
     Smaller presets take their two longest schedules and one backbone. Both levels of the cascade share a trunk.
     """
-    short, long = enhanced_schedules(preset)
     cascade = (
         Level(name="none", overrides={}),
         Level(name="switched on", overrides={"model.cascade": final_cascade(preset)}),
@@ -31,15 +30,12 @@ def study(preset: Preset) -> StudySpec:
         base=replaced(preset.base, **{"input.train_short_sides": train_scales(preset)}),
         axes=(
             init_axis(),
-            backbone_axis(preset, ("resnet50", "resnet101") if preset.name == "paper" else ("resnet50",)),
+            enhanced_backbones(preset),
             Axis(name="cascade", levels=cascade),
-            preset.schedule_axis((short, long)),
+            enhanced_axis(preset),
             preset.seed_axis(),
         ),
-        excluded=(
-            {"init": "random", "schedule": f"{short:g}x"},
-            {"init": "pretrained", "schedule": f"{long:g}x"},
-        ),
+        excluded=other_lengths(preset),
     )
 
 

@@ -9,29 +9,19 @@ searched (rate 0.04, scales from 512 to 800, a drop to 0.02 of the rate), and 36
 
 from raystudy.cli import search_experiment
 from raystudy.spec.presets import Preset
-from raystudy.spec.search import Arm, SearchSpec
-from raystudy.spec.small_data import search_parameters, small_data
+from raystudy.spec.search import SearchSpec
+from raystudy.spec.small_data import Budget, init_search
 
 
 def search(preset: Preset) -> SearchSpec:
     """Rate, decay, drop, length and scales for each init, on 35k images (demo: 450 of the shapes)."""
-    trials, generation, rungs = {
-        "smoke": (2, 1, (6,)),
-        "demo": (8, 4, (270,)),
-        "paper": (24, 8, (30_000, 60_000, 120_000)),
-    }[preset.name]
-    return SearchSpec(
-        name="less_data_35k_search",
-        question="What do random init and pre-training reach on 35k images, each with a search of its own?",
-        base=small_data(preset, 35_000),
-        arms=tuple(Arm(name=init, overrides={"init.kind": init}) for init in ("random", "pretrained")),
-        parameters=search_parameters(preset, 35_000),
-        trials=trials,
-        generation=generation,
-        startup=generation,
-        rungs=rungs,
-        min_values=min(4, generation),
-    )
+    budgets = {
+        "smoke": Budget(trials=2, generation=1, rungs=(6,)),
+        "demo": Budget(trials=8, generation=4, rungs=(270,)),
+        "paper": Budget(trials=24, generation=8, rungs=(30_000, 60_000, 120_000)),
+    }
+    question = "What do random init and pre-training reach on 35k images, each with a search of its own?"
+    return init_search(preset, 35_000, "less_data_35k_search", question, budgets)
 
 
 if __name__ == "__main__":

@@ -17,14 +17,21 @@ from typing import Any
 
 from raystudy.cli import experiment
 from raystudy.spec.presets import Preset, init_axis
-from raystudy.spec.study import Axis, Level, StudySpec
+from raystudy.spec.study import StudySpec
 from raystudy.spec.trial import replaced
-from raystudy.spec.variants import augmented_evaluation, backbone_of, enhanced_schedules, final_cascade, train_scales
+from raystudy.spec.variants import (
+    augmented_evaluation,
+    backbone_of,
+    enhanced_axis,
+    final_cascade,
+    other_lengths,
+    rows_axis,
+    train_scales,
+)
 
 
 def study(preset: Preset) -> StudySpec:
     """The table's rows from random init, and the last of them pre-trained."""
-    short, long = enhanced_schedules(preset)
     large: dict[str, Any] = {"model.backbone": backbone_of(preset, "resnext152_8x32d")}
     cascade = large | {"model.cascade": final_cascade(preset)}
     rows = {
@@ -39,13 +46,12 @@ def study(preset: Preset) -> StudySpec:
         base=replaced(preset.base, **{"input.train_short_sides": train_scales(preset)}),
         axes=(
             init_axis(),
-            Axis(name="row", levels=tuple(Level(name=name, overrides=changed) for name, changed in rows.items())),
-            preset.schedule_axis((short, long)),
+            rows_axis(rows),
+            enhanced_axis(preset),
             preset.seed_axis(),
         ),
         excluded=(
-            {"init": "random", "schedule": f"{short:g}x"},
-            {"init": "pretrained", "schedule": f"{long:g}x"},
+            *other_lengths(preset),
             *({"init": "pretrained", "row": name} for name in list(rows)[:-1]),
         ),
     )

@@ -10,29 +10,19 @@ images, and the schedules that their Figure 8 shows for 1k (15k and 35k iteratio
 
 from raystudy.cli import search_experiment
 from raystudy.spec.presets import Preset
-from raystudy.spec.search import Arm, SearchSpec
-from raystudy.spec.small_data import search_parameters, small_data
+from raystudy.spec.search import SearchSpec
+from raystudy.spec.small_data import Budget, init_search
 
 
 def search(preset: Preset) -> SearchSpec:
     """Rate, decay, drop, length and scales for each init, on 1k images (demo: 45 of the shapes)."""
-    trials, generation, rungs = {
-        "smoke": (2, 1, (6,)),
-        "demo": (12, 4, (180, 360)),
-        "paper": (32, 8, (5_000, 10_000, 20_000)),
-    }[preset.name]
-    return SearchSpec(
-        name="small_data_search",
-        question="What do random init and pre-training reach on little data, each with a search of its own?",
-        base=small_data(preset, 1_000),
-        arms=tuple(Arm(name=init, overrides={"init.kind": init}) for init in ("random", "pretrained")),
-        parameters=search_parameters(preset, 1_000),
-        trials=trials,
-        generation=generation,
-        startup=generation,
-        rungs=rungs,
-        min_values=min(4, generation),
-    )
+    budgets = {
+        "smoke": Budget(trials=2, generation=1, rungs=(6,)),
+        "demo": Budget(trials=12, generation=4, rungs=(180, 360)),
+        "paper": Budget(trials=32, generation=8, rungs=(5_000, 10_000, 20_000)),
+    }
+    question = "What do random init and pre-training reach on little data, each with a search of its own?"
+    return init_search(preset, 1_000, "small_data_search", question, budgets)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,16 @@ from typing import Any
 
 from raystudy.cli import experiment
 from raystudy.spec.presets import Preset, init_axis
-from raystudy.spec.study import Axis, Level, StudySpec
-from raystudy.spec.variants import augmented_evaluation, backbone_axis, enhanced_schedules, final_cascade, train_scales
+from raystudy.spec.study import StudySpec
+from raystudy.spec.variants import (
+    augmented_evaluation,
+    enhanced_axis,
+    enhanced_backbones,
+    enhanced_schedules,
+    final_cascade,
+    rows_axis,
+    train_scales,
+)
 
 
 def study(preset: Preset) -> StudySpec:
@@ -42,9 +50,9 @@ def study(preset: Preset) -> StudySpec:
         base=preset.base,
         axes=(
             init_axis(),
-            backbone_axis(preset, ("resnet50", "resnet101") if preset.name == "paper" else ("resnet50",)),
-            Axis(name="row", levels=tuple(Level(name=name, overrides=changed) for name, changed in rows.items())),
-            preset.schedule_axis((short, long)),
+            enhanced_backbones(preset),
+            rows_axis(rows),
+            enhanced_axis(preset),
             preset.seed_axis(),
         ),
         excluded=(

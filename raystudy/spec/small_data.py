@@ -5,12 +5,14 @@ The ranges hold that, the defaults, and the schedules of 1k and 35k images as Fi
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raystudy.spec.less_data import DROP_FACTOR, SCALES, SHOWN_AT
 from raystudy.spec.parameter import Parameter
 from raystudy.spec.presets import Preset
 from raystudy.spec.schedule import Drop, ScheduleSpec
+from raystudy.spec.search import Arm, SearchSpec
 from raystudy.spec.study import Level
 from raystudy.spec.trial import TrialSpec, replaced
 
@@ -84,6 +86,45 @@ SCALE_OF = {
     },
 }
 """Images of the paper's -> preset -> how long trials are. 1k: 15k and 35k in Figure 8; 35k: 2x to 6x in Figure 7."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """How much a search tries at one preset."""
+
+    trials: int
+    """Of each arm."""
+
+    generation: int
+    """Trials that are suggested together; the first of them are drawn at random."""
+
+    rungs: tuple[int, ...]
+    """Iterations at which trials are pruned."""
+
+
+def init_search(preset: Preset, images: int, name: str, question: str, budgets: Mapping[str, Budget]) -> SearchSpec:
+    """Hyper-parameters for each init by a search of its own, with equal budgets.
+
+    Args:
+        preset: gives the scale.
+        images: 1,000 or 35,000 of the paper's.
+        name: of the search.
+        question: that it answers.
+        budgets: by preset.
+    """
+    budget = budgets[preset.name]
+    return SearchSpec(
+        name=name,
+        question=question,
+        base=small_data(preset, images),
+        arms=tuple(Arm(name=init, overrides={"init.kind": init}) for init in ("random", "pretrained")),
+        parameters=search_parameters(preset, images),
+        trials=budget.trials,
+        generation=budget.generation,
+        startup=budget.generation,
+        rungs=budget.rungs,
+        min_values=min(4, budget.generation),
+    )
 
 
 def small_data(preset: Preset, images: int) -> TrialSpec:

@@ -1,5 +1,6 @@
 """What a figure changes about a preset: one word at every scale, for the large part or its tiny counterpart."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -121,6 +122,27 @@ def scale_axis(preset: Preset, without: str, with_it: str) -> Axis:
 def enhanced_schedules(preset: Preset) -> tuple[float, float]:
     """Multiples of the unit at which Figure 5 trains pre-trained and baseline models, and enhanced random ones."""
     return (6.0, 9.0) if preset.name == "paper" else preset.schedules[-2:]  # type: ignore[return-value]
+
+
+def enhanced_axis(preset: Preset) -> Axis:
+    """Both of ``enhanced_schedules``."""
+    return preset.schedule_axis(enhanced_schedules(preset))
+
+
+def other_lengths(preset: Preset) -> tuple[dict[str, str], dict[str, str]]:
+    """Cells that Figure 5's enhanced rows leave out: random init at the shorter schedule, pre-trained at the longer."""
+    short, long = (f"{k:g}x" for k in enhanced_schedules(preset))
+    return {"init": "random", "schedule": short}, {"init": "pretrained", "schedule": long}
+
+
+def enhanced_backbones(preset: Preset) -> Axis:
+    """Figure 5's two backbones; smaller presets take one."""
+    return backbone_axis(preset, ("resnet50", "resnet101") if preset.name == "paper" else ("resnet50",))
+
+
+def rows_axis(rows: Mapping[str, Mapping[str, Any]]) -> Axis:
+    """Rows of a table, each by what it changes of a trial."""
+    return Axis(name="row", levels=tuple(Level(name=name, overrides=dict(changed)) for name, changed in rows.items()))
 
 
 def final_cascade(preset: Preset) -> CascadeSpec:
