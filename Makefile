@@ -1,6 +1,7 @@
 # Each target makes .venv itself when it is missing or older than pyproject.toml or constraints.txt.
 #   make study            the demo study, start to answer        make study ARGS="--seeds 3"
 #   make test             all tests                              make test ARGS="tests/spec -k schedule"
+#   make test-cluster     clusters/on-prem.yaml and cluster.yaml for real, on fake machines; needs root, sshd, rsync
 #   make lint             ruff and mypy, as CI runs them
 #   make bench            the figures that we claim, measured again; make bench ROW=name for one (ROW=--list)
 #   make docs             the documentation as a site, in site/
@@ -13,7 +14,7 @@ ARGS ?=
 WORKERS ?= 2
 ROW ?=
 
-.PHONY: study test lint bench docs venv clean
+.PHONY: study test test-cluster lint bench docs venv clean
 .DEFAULT_GOAL := study
 
 study: $(INSTALLED)
@@ -21,6 +22,10 @@ study: $(INSTALLED)
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+# Its machines die with it, also when the time is up.
+test-cluster: $(INSTALLED)
+	OMP_NUM_THREADS=1 timeout --kill-after=30 1500 $(BIN)/python -m pytest -s -rs -p no:cacheprovider tests/real_cluster $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

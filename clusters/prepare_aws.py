@@ -2,6 +2,7 @@
 
     python clusters/prepare_aws.py --region us-west-2 --bucket my-bucket
 
+- the bucket, closed to the public, unless it is there.
 - a security group: all traffic inside the group, port 22 from your address only. (Ray's own would open port 22 to the
   world, and adds rather than replaces rules given to it.)
 - a role and instance profile: read and write the one bucket, start machines, end those that Ray started, and hand
@@ -43,6 +44,18 @@ def policy(bucket: str, role_arn: str) -> dict[str, Any]:
         {"Action": "iam:PassRole", "Resource": role_arn},
     ]
     return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement} for statement in statements]}
+
+
+def ensure_bucket(s3: Any, bucket: str, region: str) -> None:
+    """Make the bucket, unless this account has it."""
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    try:
+        s3.create_bucket(Bucket=bucket, **where)
+    except ClientError as error:
+        _unless(error, "BucketAlreadyOwnedByYou")
+        return
+    closed = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=closed)
 
 
 def ensure_security_group(ec2: Any, address: str) -> str:
@@ -124,6 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     ec2 = session.client("ec2")
     try:
         image = newest_image(session.client("ssm"))
+        ensure_bucket(session.client("s3"), options.bucket, options.region)
         group = ensure_security_group(ec2, options.address or own_address())
         profile = ensure_instance_profile(session.client("iam"), options.bucket)
         zones = ",".join(available_zones(ec2))

@@ -214,7 +214,7 @@ def _token(name: str, text: str) -> Check:
         mend = "anybody who reaches a port may run code there: export RAY_AUTH_MODE=token before each `ray start`"
         return Check(name="token", state="problem", found=f"{name} starts Ray without one", mend=mend)
     if not token.is_file():
-        mend = "ray get-auth-token --generate; export RAY_AUTH_MODE=token"
+        mend = f"ray get-auth-token --generate; chmod 600 {token}; export RAY_AUTH_MODE=token"
         return Check(name="token", state="problem", found=f"{token} is not there", mend=mend)
     if token.stat().st_mode & 0o077:
         return Check(name="token", state="problem", found=f"{token} can be read by others", mend=f"chmod 600 {token}")
