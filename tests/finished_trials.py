@@ -2,33 +2,24 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from raystudy.cluster.ledger import settle
-from raystudy.cluster.worker import run_segment
 from raystudy.finished import FinishedTrial, find_finished
 from raystudy.records import EvalRow, SegmentRef, TrialRecord, TrialState
 from raystudy.spec.plan import make_plan
 from raystudy.spec.trial import TrialSpec
 from raystudy.store import Store
 from raystudy.training.state import Snapshot
-from tests.tiny_trials import settings, tiny_trial
-
-
-class _Silent:
-    """A run that nobody listens to."""
-
-    def report(self, progress: dict[str, Any]) -> None:
-        return None
+from tests.cluster.without_ray import run_here
+from tests.tiny_trials import tiny_trial
 
 
 def trained(folder: Path, **overrides: object) -> FinishedTrial:
     """A trial of four iterations, trained here."""
-    given, plan = settings(folder), make_plan([tiny_trial(total=4, before_end=2, **overrides)])
-    for segment in plan.segments:
-        run_segment(segment, given, _Silent())
+    plan = make_plan([tiny_trial(total=4, before_end=2, **overrides)])
+    run_here(plan, folder)
     store = Store.open(folder)
     settle(store, plan)
     (trial_id,) = plan.trials

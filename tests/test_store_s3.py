@@ -16,7 +16,7 @@ from raystudy.finished import find_finished
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.study import Axis, Level, StudySpec
 from raystudy.store import Store
-from tests.cluster.test_worker import FakeRun, KilledError
+from tests.cluster.without_ray import FakeRun, KilledError
 from tests.segment_files import assert_nothing_committed_is_trained_again
 from tests.tiny_trials import tiny_trial
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from raystudy.cluster.settings import RunSettings
 from raystudy.records import MEASURED_COLUMNS, Row, row_to_dict
 from raystudy.spec.data import ShapesSpec
-from raystudy.spec.presets import load_preset, shapes_data
+from raystudy.spec.presets import load_preset, shapes_data, tiny_model
 from raystudy.spec.schedule import Drop, ScheduleSpec
-from raystudy.spec.trial import TrialSpec, replaced
+from raystudy.spec.trial import PretrainSpec, TrialSpec, replaced
 from raystudy.store import Store
 
 DATA = shapes_data(ShapesSpec(num_train=12, num_val=4, image_size=64))
@@ -28,6 +28,21 @@ def tiny_trial(total: int = 8, before_end: int = 4, **overrides: object) -> Tria
             "log_interval": 2,
             **overrides,
         },
+    )
+
+
+def tiny_recipe(iterations: int = 6, num_pictures: int = 32) -> PretrainSpec:
+    """A pre-training of 8 textures of 32 px an iteration, over in a second."""
+    return PretrainSpec(
+        backbone="tiny",
+        norm_groups=10_000,
+        image_size=32,
+        iterations=iterations,
+        batch_size=8,
+        warmup_iterations=iterations // 3 or 1,
+        num_pictures=num_pictures,
+        num_held_out=20,
+        pixels=tiny_model().pixels,
     )
 
 

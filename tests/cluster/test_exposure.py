@@ -16,7 +16,7 @@ from raystudy.data.subset import statistics_of
 from raystudy.spec.plan import make_plan
 from raystudy.spec.trial import TrialSpec
 from raystudy.store import Store
-from tests.cluster.test_worker import FakeRun, KilledError
+from tests.cluster.without_ray import FakeRun, KilledError
 from tests.models.workers import on_two_workers
 from tests.tiny_trials import settings, tiny_trial
 

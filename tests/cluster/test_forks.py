@@ -10,12 +10,12 @@ from raystudy.cluster.ledger import last_metrics, pending_segments, read_trial, 
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.tracked_runs import earlier_rows, points, tracked_runs
 from raystudy.cluster.worker import run_segment
-from raystudy.records import EvalRow, Row, TrialState, check_rows
+from raystudy.records import EvalRow, TrialState, check_rows
 from raystudy.spec.model import CascadeSpec
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.trial import TrialSpec
 from raystudy.store import Store
-from tests.cluster.test_worker import FakeRun, KilledError
+from tests.cluster.without_ray import FakeRun, KilledError, flat, last_state, rows_of, run_here
 from tests.segment_files import checkpoint_file, folder_of
 from tests.tiny_trials import results, settings, tiny_trial
 
@@ -25,30 +25,14 @@ TRIALS = [tiny_trial(8, 2), tiny_trial(8, 2, **SWITCHED), tiny_trial(8, 2, **SWI
 PLAIN, CASCADE, LOOKED_AT_TWICE = TRIALS
 
 
-def _run(plan: Plan, storage: Path) -> RunSettings:
-    given = settings(storage)
-    for segment in plan.segments:
-        run_segment(segment, given, FakeRun())
-    return given
-
-
-def _rows(plan: Plan, trial: TrialSpec, given: RunSettings) -> list[Row]:
-    store = Store.open(given.storage)
-    return store.trial_rows(read_trial(store, plan, trial.trial_id))
-
-
 def _state(plan: Plan, trial: TrialSpec, given: RunSettings) -> dict[str, torch.Tensor]:
     """The trial's last weights and momentum."""
-    last = [ref for ref in plan.paths[trial.trial_id] if not ref.is_evaluation][-1]
-    folder = Store.open(given.storage).segment(last.segment_id).load(last.end)
-    content: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
-    momentum = {f"momentum.{k}": v["momentum_buffer"] for k, v in content["optimizer"]["state"].items()}
-    return {**content["model"], **momentum}
+    return flat(last_state(plan, trial, given))
 
 
 def _assert_same(plan: Plan, given: RunSettings, naive: tuple[Plan, RunSettings], trials: list[TrialSpec]) -> None:
     for trial in trials:
-        shared, alone = _rows(plan, trial, given), _rows(naive[0], trial, naive[1])
+        shared, alone = rows_of(plan, trial, given), rows_of(naive[0], trial, naive[1])
         check_rows(shared, start=0, end=trial.schedule.total, eval_interval=2, log_interval=2)
         assert results(shared, but=("segment_id",)) == results(alone, but=("segment_id",))
         one, other = _state(plan, trial, given), _state(naive[0], trial, naive[1])
@@ -59,13 +43,13 @@ def _assert_same(plan: Plan, given: RunSettings, naive: tuple[Plan, RunSettings]
 @pytest.fixture(scope="module")
 def naive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, RunSettings]:
     plan = make_plan(TRIALS, share=False)
-    return plan, _run(plan, tmp_path_factory.mktemp("naive") / "s")
+    return plan, run_here(plan, tmp_path_factory.mktemp("naive") / "s")
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, RunSettings]:
     plan = make_plan(TRIALS)
-    return plan, _run(plan, tmp_path_factory.mktemp("shared") / "s")
+    return plan, run_here(plan, tmp_path_factory.mktemp("shared") / "s")
 
 
 def test_shared_trunks_give_every_trial_the_bits_that_it_has_alone(
@@ -76,7 +60,7 @@ def test_shared_trunks_give_every_trial_the_bits_that_it_has_alone(
 
 
 def test_a_switch_changes_what_comes_after_it_and_nothing_before(shared: tuple[Plan, RunSettings]) -> None:
-    plain, cascade = (results(_rows(shared[0], trial, shared[1]), but=("segment_id",)) for trial in TRIALS[:2])
+    plain, cascade = (results(rows_of(shared[0], trial, shared[1]), but=("segment_id",)) for trial in TRIALS[:2])
     same = [int(one["iteration"]) for one, other in zip(plain, cascade, strict=True) if one == other]
     assert same == [2, 2, 4, 4]
     names = _state(shared[0], CASCADE, shared[1])
@@ -86,7 +70,7 @@ def test_a_switch_changes_what_comes_after_it_and_nothing_before(shared: tuple[P
 
 def test_an_augmented_evaluation_takes_the_place_of_the_last_one_alone(shared: tuple[Plan, RunSettings]) -> None:
     plan, given = shared
-    once, twice = _rows(plan, CASCADE, given), _rows(plan, LOOKED_AT_TWICE, given)
+    once, twice = rows_of(plan, CASCADE, given), rows_of(plan, LOOKED_AT_TWICE, given)
     assert results(once[:-1]) == results(twice[:-1])
     assert (once[-1].split, twice[-1].split, twice[-1].iteration) == ("val", "val", 8)
     assert once[-1].segment_id != twice[-1].segment_id
@@ -150,7 +134,9 @@ def test_a_switch_whose_checkpoint_is_gone_is_made_again_from_an_older_one(
     run_segment(branch, given, FakeRun())
     _tear(given, branch.segment_id, 8)
     run_segment(evaluation, given, FakeRun())  # trains the whole trial again, for one row
-    naive_rows, rows = (_rows(*one) for one in ((naive[0], LOOKED_AT_TWICE, naive[1]), (plan, LOOKED_AT_TWICE, given)))
+    naive_rows, rows = (
+        rows_of(*one) for one in ((naive[0], LOOKED_AT_TWICE, naive[1]), (plan, LOOKED_AT_TWICE, given))
+    )
     assert results(rows, but=("segment_id",)) == results(naive_rows, but=("segment_id",))
 
 

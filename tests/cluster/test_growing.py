@@ -14,7 +14,7 @@ from raystudy.spec.plan import make_plan
 from raystudy.store import Store
 from tests.cluster.autoscaled import autoscaled_cluster
 from tests.cluster.growing_study import study
-from tests.cluster.test_worker import FakeRun
+from tests.cluster.without_ray import FakeRun
 from tests.models.workers import on_two_workers
 from tests.tiny_trials import results, settings
 

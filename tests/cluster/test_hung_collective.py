@@ -12,7 +12,7 @@ import torch
 from raystudy.spec.plan import make_plan
 from raystudy.store import Store
 from tests.cluster.autoscaled import free_port
-from tests.cluster.test_worker import FakeRun
+from tests.cluster.without_ray import FakeRun
 from tests.models.workers import on_two_workers
 from tests.segment_files import checkpoint_file
 from tests.tiny_trials import results, settings, tiny_trial

@@ -16,7 +16,7 @@ from raystudy.cluster.worker import run_segment
 from raystudy.errors import PreemptedError
 from raystudy.spec.plan import make_plan
 from raystudy.store import Store
-from tests.cluster.test_worker import FakeRun
+from tests.cluster.without_ray import FakeRun
 from tests.segment_files import checkpoint_file
 from tests.tiny_trials import results, settings, tiny_trial
 

@@ -12,7 +12,7 @@ from raystudy.spec.presets import init_axis, load_preset
 from raystudy.spec.study import Axis, Level, StudySpec, with_workers
 from raystudy.spec.trial import replaced
 from raystudy.store import Store
-from tests.cluster.test_worker import FakeRun
+from tests.cluster.without_ray import FakeRun
 from tests.tiny_trials import results, settings, tiny_trial
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

@@ -11,7 +11,7 @@ from raystudy.cluster.ledger import read_trial
 from raystudy.spec.model import CascadeSpec
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.store import Store
-from tests.cluster.test_worker import FakeRun, KilledError
+from tests.cluster.without_ray import FakeRun, KilledError
 from tests.models.workers import on_two_workers
 from tests.tiny_trials import results, settings, tiny_trial
 

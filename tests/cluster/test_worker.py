@@ -10,74 +10,33 @@ import torch
 from raystudy.cluster.ledger import pending_segments, read_trial, settle
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.worker import run_segment
-from raystudy.records import Row, TrialState, check_rows
+from raystudy.records import TrialState, check_rows
 from raystudy.spec.plan import Plan, make_plan
-from raystudy.spec.trial import TrialSpec
 from raystudy.store import Store
+from tests.cluster.without_ray import FakeRun, KilledError, flat, last_state, rows_of, run_here
 from tests.segment_files import checkpoint_file
 from tests.tiny_trials import results, settings, tiny_trial
 
 TRIALS = [tiny_trial(total=6), tiny_trial(total=10)]  # fork at 2 and at 6
 
 
-class KilledError(Exception):
-    """Stands for SIGKILL: nothing after it runs."""
-
-
-class FakeRun:
-    """Counts reports; dies at the given one."""
-
-    def __init__(self, die_at: int | None = None) -> None:
-        self.reports: list[dict[str, Any]] = []
-        self._die_at = die_at
-
-    def report(self, progress: dict[str, Any]) -> None:
-        self.reports.append(progress)
-        if progress["iteration"] == self._die_at:
-            raise KilledError
-
-
-def _run(plan: Plan, storage: Path) -> RunSettings:
-    given = settings(storage)
-    for segment in plan.segments:
-        run_segment(segment, given, FakeRun())
-    return given
-
-
-def _rows(plan: Plan, trial: TrialSpec, given: RunSettings) -> list[Row]:
-    store = Store.open(given.storage)
-    return store.trial_rows(read_trial(store, plan, trial.trial_id))
-
-
-def _final_state(plan: Plan, trial: TrialSpec, given: RunSettings) -> dict[str, Any]:
-    last = plan.paths[trial.trial_id][-1]
-    folder = Store.open(given.storage).segment(last.segment_id).load(last.end)
-    content: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
-    return content
-
-
-def _flat(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    momentum = {f"momentum.{k}": v["momentum_buffer"] for k, v in state["optimizer"]["state"].items()}
-    return {**state["model"], **momentum}
-
-
 @pytest.fixture(scope="module")
 def naive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, RunSettings]:
     plan = make_plan(TRIALS, share=False)
-    return plan, _run(plan, tmp_path_factory.mktemp("naive") / "s")
+    return plan, run_here(plan, tmp_path_factory.mktemp("naive") / "s")
 
 
 def test_shared_trunks_give_every_trial_the_bits_that_it_has_alone(
     naive: tuple[Plan, RunSettings], tmp_path: Path
 ) -> None:
     plan = make_plan(TRIALS)
-    given = _run(plan, tmp_path / "s")
+    given = run_here(plan, tmp_path / "s")
     assert plan.shared_iterations == 14
     for trial in TRIALS:
-        shared, alone = _rows(plan, trial, given), _rows(naive[0], trial, naive[1])
+        shared, alone = rows_of(plan, trial, given), rows_of(naive[0], trial, naive[1])
         check_rows(shared, start=0, end=trial.schedule.total, eval_interval=2, log_interval=2)
         assert results(shared, but=("segment_id",)) == results(alone, but=("segment_id",))
-        one, other = _flat(_final_state(plan, trial, given)), _flat(_final_state(naive[0], trial, naive[1]))
+        one, other = flat(last_state(plan, trial, given)), flat(last_state(naive[0], trial, naive[1]))
         assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
@@ -91,7 +50,7 @@ def test_a_killed_segment_goes_on_and_ends_with_the_same_bits(naive: tuple[Plan,
     last = FakeRun()
     run_segment(segment, given, last)
     assert [report["iteration"] for report in last.reports] == [8, 10]  # nothing committed is trained again
-    assert results(_rows(plan, TRIALS[1], given)) == results(_rows(naive[0], TRIALS[1], naive[1]))
+    assert results(rows_of(plan, TRIALS[1], given)) == results(rows_of(naive[0], TRIALS[1], naive[1]))
 
 
 def test_the_end_of_a_trial_keeps_the_same_pictures_for_every_trial(naive: tuple[Plan, RunSettings]) -> None:
@@ -125,7 +84,7 @@ def test_a_corrupt_checkpoint_costs_its_iterations_and_nothing_else(
     kept = Store.open(given.storage).segment(segment.segment_id)
     checkpoint_file(kept, 6).write_bytes(b"torn")
     run_segment(segment, given, FakeRun())
-    assert results(_rows(plan, TRIALS[1], given)) == results(_rows(naive[0], TRIALS[1], naive[1]))
+    assert results(rows_of(plan, TRIALS[1], given)) == results(rows_of(naive[0], TRIALS[1], naive[1]))
 
 
 def test_a_branch_whose_fork_checkpoint_is_gone_starts_from_the_one_before(
@@ -139,13 +98,13 @@ def test_a_branch_whose_fork_checkpoint_is_gone_starts_from_the_one_before(
     for branch in branches:
         run_segment(branch, given, FakeRun())
     for trial in TRIALS:
-        shared, alone = _rows(plan, trial, given), _rows(naive[0], trial, naive[1])
+        shared, alone = rows_of(plan, trial, given), rows_of(naive[0], trial, naive[1])
         assert results(shared, but=("segment_id",)) == results(alone, but=("segment_id",))
 
 
 def test_a_longer_study_extends_the_trunk_of_a_shorter_one(naive: tuple[Plan, RunSettings], tmp_path: Path) -> None:
     short = make_plan([tiny_trial(total=6), tiny_trial(total=8)])
-    given = _run(short, tmp_path / "s")
+    given = run_here(short, tmp_path / "s")
     store = Store.open(given.storage)
     settle(store, short)
     longer = make_plan([*short.trials.values(), TRIALS[1]])
@@ -157,7 +116,7 @@ def test_a_longer_study_extends_the_trunk_of_a_shorter_one(naive: tuple[Plan, Ru
         run_segment(segment, given, run)
         reports += [report["iteration"] for report in run.reports]
     assert reports == [6, 8, 10]
-    shared, alone = _rows(longer, TRIALS[1], given), _rows(naive[0], TRIALS[1], naive[1])
+    shared, alone = rows_of(longer, TRIALS[1], given), rows_of(naive[0], TRIALS[1], naive[1])
     assert results(shared, but=("segment_id",)) == results(alone, but=("segment_id",))
 
 

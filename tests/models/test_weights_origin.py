@@ -19,21 +19,10 @@ from raystudy.models.torchvision_file import (
     torchvision_weights_id,
 )
 from raystudy.models.weights_origin import origin
-from raystudy.spec.presets import tiny_model
-from raystudy.spec.trial import PretrainSpec
 from raystudy.training.pretraining import pretrain
+from tests.tiny_trials import tiny_recipe
 
-RECIPE = PretrainSpec(
-    backbone="tiny",
-    norm_groups=10_000,
-    image_size=32,
-    iterations=2,
-    batch_size=8,
-    warmup_iterations=1,
-    num_pictures=8,
-    num_held_out=4,
-    pixels=tiny_model().pixels,
-)
+RECIPE = tiny_recipe(iterations=2, num_pictures=8)
 
 
 def test_our_own_file_tells_it_and_more_where_its_record_lies_beside_it(tmp_path: Path) -> None:

@@ -17,18 +17,9 @@ from raystudy.spec.trial import PretrainSpec
 from raystudy.training.classifier import Classifier, build_pretrain_state
 from raystudy.training.pretraining import PretrainRow, pretrain, pretrain_lr, pretrain_rows, top1
 from raystudy.training.pretraining_pictures import TextureCrops
+from tests.tiny_trials import tiny_recipe
 
-SMALL = PretrainSpec(
-    backbone="tiny",
-    norm_groups=10_000,
-    image_size=32,
-    iterations=6,
-    batch_size=8,
-    warmup_iterations=2,
-    num_pictures=32,
-    num_held_out=20,
-    pixels=tiny_model().pixels,
-)
+SMALL = tiny_recipe()
 
 
 class CutError(Exception):

@@ -17,7 +17,7 @@ from raystudy.spec.trial import TrialSpec
 from raystudy.store import Store
 from raystudy.training.state import TrainState, build_state
 from raystudy.training.validation import Validator, training_part
-from tests.cluster.test_worker import FakeRun
+from tests.cluster.without_ray import FakeRun
 from tests.tiny_trials import results, settings, tiny_trial
 
 CPU = torch.device("cpu")
