@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from raystudy.cluster.flights import Flights
 from raystudy.cluster.gate import Gate
+from raystudy.cluster.leases import Leases
 from raystudy.cluster.room import Group
 from raystudy.cluster.sampling import suggest
 from raystudy.cluster.search_ledger import standing
@@ -51,7 +52,7 @@ class SearchSearcher(Searcher):
         self._search, self._settings, self._tell = search, settings, tell
         self._store = Store.open(settings.storage)
         self._forks = {arm.name: search.fork_points(arm.name) for arm in search.arms}
-        self._flights = Flights()
+        self._flights, self._leases = Flights(), Leases(self._store.files)
         self._gate: Gate | None = None
         self._reopen()
         self._advance()
@@ -78,12 +79,15 @@ class SearchSearcher(Searcher):
         if not self._admits(groups):
             return None
         kind, trial, node_id, node = ready[0]
+        if not self._take(node_id, node):
+            return None
         self._flights.begin(trial_id, node_id, groups[0])
         return self._config(kind, node_id, node, trial)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take what the node has brought into account; one that failed is handed out again a few times."""
         node_id = self._flights.end(trial_id)
+        self._leases.release(node_id)
         if result is not None and result.get("refusal"):
             self.failed[node_id] = str(result["refusal"])
         elif error and not self._flights.fail(node_id, self._store.segment(node_id).committed_iteration()):
@@ -102,10 +106,29 @@ class SearchSearcher(Searcher):
         for trial, segment in self._next:
             recipe = self._missing_weights(segment)
             node_id = segment.segment_id if recipe is None else segment.spec.init.weights_id
-            if node_id not in busy and self._flights.may_try(node_id):
+            if node_id in busy or not self._flights.may_try(node_id):
+                continue
+            if not self._leases.is_elsewhere(node_id):
                 busy.add(node_id)
                 found.append(("segment" if recipe is None else "pretraining", trial, node_id, recipe or segment))
         return found
+
+    def close(self) -> None:
+        """Give back what other drivers wait for."""
+        self._leases.close()
+
+    def _take(self, node_id: str, node: Segment | PretrainSpec) -> bool:
+        """Hold a node that is to start; False when another driver was faster, or has done it already."""
+        if not self._leases.take(node_id):
+            return False
+        if isinstance(node, Segment):
+            is_done = self._store.segment(node_id).is_done(node.end)
+        else:
+            is_done = self._store.has_weights(node_id)
+        if is_done:
+            self._leases.release(node_id)
+            self._advance()
+        return not is_done
 
     def _admits(self, groups: list[Group]) -> bool:
         """Whether there is room for the first."""

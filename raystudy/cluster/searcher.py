@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from raystudy.cluster.flights import Flights
 from raystudy.cluster.gate import Gate
+from raystudy.cluster.leases import Leases
 from raystudy.cluster.ledger import has_stopped, pending_pretrainings, release_forks
 from raystudy.cluster.room import Group
 from raystudy.cluster.settings import RunSettings
@@ -38,6 +39,7 @@ class PlanSearcher(Searcher):
         self._store, self._plan = Store.open(settings.storage), plan
         self._settings, self._threads, self._gpus = to_dict(settings), settings.threads, settings.device == "cuda"
         self._tracked, self._gate, self._flights = tracked, gate, Flights()
+        self._leases, self._seen_elsewhere = Leases(self._store.files), set[str]()
         self._pretrainings = pending_pretrainings(self._store, plan, segments)
         self._waiting = {segment.segment_id: segment for segment in segments}
         self._nodes: dict[str, Segment | PretrainSpec] = {**self._pretrainings, **self._waiting}
@@ -58,7 +60,7 @@ class PlanSearcher(Searcher):
             return str(Searcher.FINISHED)
         ready = [(self._priority_of_weights(key), key) for key in self._pretrainings]
         ready += [(segment.remaining, key) for key, segment in self._waiting.items() if self._can_start(segment)]
-        ready = [item for item in ready if self._flights.may_try(item[1])]
+        ready = [item for item in ready if self._flights.may_try(item[1]) and not self._is_elsewhere(item[1])]
         flying = self._flights.groups
         if not ready:
             self._gate.renew(flying)
@@ -72,6 +74,8 @@ class PlanSearcher(Searcher):
             self.refusal = refusal
             return None
         _, node_id = ready[0]
+        if not self._take(node_id):
+            return None
         self._flights.begin(trial_id, node_id, groups[0])
         if node_id in self._pretrainings:
             return self._config("pretraining", node_id, self._pretrainings.pop(node_id))
@@ -81,6 +85,7 @@ class PlanSearcher(Searcher):
         """Hand a node out again that has failed, or give it up; free what a finished one has made needless."""
         release_forks(self._store, self._plan)
         node_id = self._flights.end(trial_id)
+        self._leases.release(node_id)
         if result is not None and result.get("refusal"):
             self.failed[node_id] = str(result["refusal"])
         elif error:
@@ -91,6 +96,37 @@ class PlanSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: the storage knows."""
+
+    def close(self) -> None:
+        """Give back what other drivers wait for."""
+        self._leases.close()
+
+    def _is_elsewhere(self, node_id: str) -> bool:
+        """Whether another driver of the storage is at work on the node: its result is waited for."""
+        found = self._leases.is_elsewhere(node_id)
+        if found:
+            self._seen_elsewhere.add(node_id)
+        return found
+
+    def _take(self, node_id: str) -> bool:
+        """Hold a node that is to start; False when another driver was faster, or has done it already."""
+        if not self._leases.take(node_id):
+            self._seen_elsewhere.add(node_id)
+            return False
+        if not self._is_done(node_id):
+            return True
+        self._leases.release(node_id)
+        self._pretrainings.pop(node_id, None)
+        self._waiting.pop(node_id, None)
+        return False
+
+    def _is_done(self, node_id: str) -> bool:
+        segment = self._waiting.get(node_id)
+        if segment is None:
+            return self._store.has_weights(node_id)
+        # What ended early in another driver's hands, while this one waited for it, is not tried once more here.
+        has_ended = node_id in self._seen_elsewhere and has_stopped(self._store, node_id)
+        return has_ended or self._store.segment(node_id).is_done(segment.end)
 
     def _config(self, kind: str, node_id: str, node: Segment | PretrainSpec) -> dict[str, Any]:
         return {

@@ -109,7 +109,10 @@ def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, *, ne
             verbose=0,
         ),
     )
-    results = tuner.fit()
+    try:
+        results = tuner.fit()
+    finally:
+        searcher.close()
     if searcher.refusal is not None:
         raise searcher.refusal
     last = {str(r.config["node_id"]): _last_line(r.error) for r in results if r.error is not None and r.config}

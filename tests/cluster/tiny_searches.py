@@ -67,6 +67,12 @@ class InProcess:
 
     def tune(self, searcher: SearchSearcher, given: RunSettings, *, nested: bool) -> dict[str, str]:
         """In place of Tune."""
+        try:
+            return self._tune(searcher, given)
+        finally:
+            searcher.close()
+
+    def _tune(self, searcher: SearchSearcher, given: RunSettings) -> dict[str, str]:
         running: dict[str, dict[str, Any]] = {}
         number = 0
         while True:
