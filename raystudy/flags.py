@@ -68,6 +68,8 @@ def add_run_flags(how: "argparse._ArgumentGroup") -> None:
     text = "how long to wait when the cluster is too small for a trial; 0 is for ever (default %(default)g)"
     how.add_argument("--wait-minutes", type=float, default=60.0, help=text)
     how.add_argument("--retry-failed", action="store_true", help="try trials again that have failed for good")
+    text = "tell on stderr what starts, ends, fails and waits: one line each, as text or JSON"
+    how.add_argument("--log-format", choices=("text", "json"), help=text)
     how.add_argument("--loader-processes", type=int, help="processes that prepare a worker's batches")
     how.add_argument("--cache-gib", type=float, metavar="GIB", help="of resized pictures kept by a machine; 0 for none")
     how.add_argument("--wandb", metavar="PROJECT[/ENTITY]", help="log every trial to Weights & Biases")

@@ -20,7 +20,7 @@ from raystudy.errors import RowsError
 ROWS_VERSION = 1
 """Of the columns below. A reader refuses rows of another version."""
 
-MEASURED_COLUMNS = frozenset({"wall_time_s", "iterations_per_s", "data_wait_s", "memory_mib"})
+MEASURED_COLUMNS = frozenset({"wall_time_s", "iterations_per_s", "data_wait_s", "memory_mib", "utilization"})
 
 NAN = math.nan
 
@@ -95,6 +95,9 @@ class TrainRow(_Row):
 
     memory_mib: float = NAN
     """Peak memory of the accelerator, MiB; nan on CPU."""
+
+    utilization: float = NAN
+    """Percent of the last second in which the first worker's accelerator was busy; nan on CPU or where nobody tells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

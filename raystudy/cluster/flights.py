@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from raystudy.cluster.events import tell
 from raystudy.cluster.room import Group
 
 DELAYS_S = (1.0, 4.0, 16.0)
@@ -32,10 +33,13 @@ class Flights:
     def begin(self, trial_id: str, node_id: str, group: Group) -> None:
         """A node starts, as this trial of Tune's."""
         self._flying[trial_id] = (node_id, group)
+        tell("start", node=node_id, workers=group.workers, side_by_side=len(self._flying))
 
     def end(self, trial_id: str) -> str:
         """A trial of Tune's has ended; its node."""
-        return self._flying.pop(trial_id)[0]
+        node_id, _ = self._flying.pop(trial_id)
+        tell("end", node=node_id)
+        return node_id
 
     @property
     def nodes(self) -> set[str]:
@@ -53,7 +57,11 @@ class Flights:
         count = 1 if known is None or progress > known.progress else known.count + 1
         delay = DELAYS_S[min(count, len(DELAYS_S)) - 1]
         self._failures[node_id] = _Failures(count, progress, self._clock() + delay)
-        return count <= len(DELAYS_S)
+        if count > len(DELAYS_S):
+            tell("given up", node=node_id, in_a_row=count)
+            return False
+        tell("failure", node=node_id, in_a_row=count, again_in_s=delay)
+        return True
 
     def failures(self, node_id: str) -> int:
         """How often it failed in a row."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from raystudy.cluster.events import show_events
 from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
 from raystudy.commands.frame import Subparsers, add_command
 from raystudy.commands.scripts import load_function
@@ -66,6 +67,8 @@ def run_search_script(function: SearchFunction, options: argparse.Namespace) -> 
     from raystudy.cluster.search import run_search
 
     settings = build_settings(search, options)
+    if options.log_format:
+        show_events(options.log_format)
     try:
         record = run_search(search, settings, commit=commit(), tell=lambda trials: _tell(search, trials))
     except KeyboardInterrupt:

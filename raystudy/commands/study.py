@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raystudy.cluster.events import show_events
 from raystudy.cluster.settings import RunSettings
 from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
 from raystudy.commands.frame import Subparsers, add_command, add_json_flag, print_json
@@ -20,6 +21,7 @@ from raystudy.flags import (
     check_flags_of_file,
     overridden,
 )
+from raystudy.records import TrialState
 from raystudy.spec.plan import Plan, make_plan
 from raystudy.spec.study import StudySpec
 from raystudy.store import Store
@@ -109,6 +111,8 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
     from raystudy.api import run
 
     settings = build_settings(study, options)
+    if options.log_format:
+        show_events(options.log_format)
     watch = f"raystudy report {settings.storage} --study {study.name} --live"
     console.print(f"\nStorage: {settings.storage}; a report while it runs: {watch}", soft_wrap=True, highlight=False)
     try:
@@ -122,6 +126,8 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
     for record in outcome.records.values():
         if record.error:
             console.print(f"{record.trial_id} {record.state.value}: {record.error}", soft_wrap=True)
+    if any(record.state == TrialState.FAILED for record in outcome.records.values()) and not settings.retry_failed:
+        console.print("What failed is not tried again unasked: mend it and add --retry-failed.", soft_wrap=True)
     for line in _repair_lines(outcome):
         console.print(line, soft_wrap=True)
     print_report(settings.storage, study.name, None)

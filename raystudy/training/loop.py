@@ -195,6 +195,7 @@ class _Meter:
             iterations_per_s=self._count / elapsed if elapsed > 0 else NAN,
             data_wait_s=self._wait_s,
             memory_mib=_peak_memory_mib(state.device),
+            utilization=_utilization(state.device),
         )
         self._reset()
         return row
@@ -212,6 +213,16 @@ def _add(exposure: Exposure, images: int, instances: int, pixels: int) -> Exposu
         pixels_nominal=exposure.pixels_nominal + images * PAPER_PIXELS,
         pixels_measured=exposure.pixels_measured + pixels,
     )
+
+
+def _utilization(device: torch.device) -> float:
+    """Percent, from the driver by way of the package pynvml, which torch needs for it and may not be there."""
+    if device.type != "cuda":
+        return NAN
+    try:
+        return float(torch.cuda.utilization(device))
+    except Exception:  # whatever the driver's library raises: a measurement that is missing costs no trial
+        return NAN
 
 
 def _peak_memory_mib(device: torch.device) -> float:
