@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raystudy.cluster.dashboard import dashboard_address
-from raystudy.cluster.ledger import pending_segments
+from raystudy.cluster.ledger import pending_segments, reopen
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings, study_device
 from raystudy.cluster.tracked_runs import tracked_runs
@@ -77,6 +77,8 @@ def run(
     console = make_console()
     for init in {trial.init for trial in plan.trials.values() if trial.init.weights_file}:
         adopt_weights(store, init)
+    if settings.retry_failed:
+        reopen(store, plan)
     pending = pending_segments(store, plan, wanted)
     shown = plan.segments if wanted is None else pending
     with (
