@@ -62,16 +62,21 @@ def check_cluster_file(path: Path) -> Iterator[Check]:
     name = path.name
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        contents = list(yaml.safe_load_all(text))
     except (OSError, yaml.YAMLError) as error:
         mend = "give a file such as cluster.yaml"
         yield Check(name=name, state="problem", found=f"cannot be read: {error}", mend=mend)
         return
-    if not isinstance(content, dict) or "provider" not in content:
-        yield Check(name=name, state="problem", found="has no provider", mend="start from cluster.yaml or clusters/")
+    content = contents[0] if contents else None
+    if not isinstance(content, dict) or not ("provider" in content or content.get("kind") == "RayCluster"):
+        mend = "start from cluster.yaml or clusters/"
+        yield Check(name=name, state="problem", found="has no provider, and is no RayCluster", mend=mend)
         return
     yield _placeholders(name, text)
     yield _secrets(name, text)
+    if "provider" not in content:
+        yield from _kubernetes(content.get("spec") or {})
+        return
     yield _token(name, text)
     yield _key_file(name, content)
     provider = str(content["provider"].get("type"))
@@ -219,6 +224,17 @@ def _token(name: str, text: str) -> Check:
     if token.stat().st_mode & 0o077:
         return Check(name="token", state="problem", found=f"{token} can be read by others", mend=f"chmod 600 {token}")
     return Check(name="token", state="ok", found=f"{token}, for you alone")
+
+
+def _kubernetes(spec: dict[str, Any]) -> Iterator[Check]:
+    if (spec.get("authOptions") or {}).get("mode") == "token":
+        yield Check(name="token", state="ok", found="the operator makes one and keeps it as a Secret")
+    else:
+        mend = "anybody who reaches a port may run code there: authOptions: {mode: token}"
+        yield Check(name="token", state="problem", found="none is asked for", mend=mend)
+    there, here = str(spec.get("rayVersion")), metadata.version("ray")
+    mend = "" if there == here else f"a job from here wants the same: rayVersion: {here}"
+    yield Check(name="ray version", state="problem" if mend else "ok", found=there, mend=mend)
 
 
 def _key_file(name: str, content: dict[str, Any]) -> Check:

@@ -148,11 +148,21 @@ def test_machines_install_exactly_the_tested_versions(path: Path) -> None:
 
 
 def test_the_kubernetes_cluster_runs_the_tested_ray_with_a_token_and_no_trial_on_its_head() -> None:
-    spec = load(ROOT / "clusters/kuberay.yaml")["spec"]
+    cluster, job = yaml.safe_load_all((ROOT / "clusters/kuberay.yaml").read_text())
+    assert (cluster["kind"], job["kind"]) == ("RayCluster", "RayJob")
+    assert job["spec"]["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
+    script = re.search(r"experiments/\w+\.py", job["spec"]["entrypoint"])
+    assert script is not None
+    assert (ROOT / script[0]).is_file()
+    spec = cluster["spec"]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["image"] == "EDIT/raystudy"
+        assert "memory" in container["resources"]["limits"]
     tested = re.search(r"(?m)^ray==(.+)$", (ROOT / "constraints.txt").read_text())
     assert tested is not None
     assert spec["rayVersion"] == tested[1]
-    assert f"rayproject/ray:{tested[1]}" in (ROOT / "clusters/kuberay.yaml").read_text()
+    assert f"rayproject/ray:{tested[1]}" in (ROOT / "docker/cuda.Dockerfile").read_text()
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 

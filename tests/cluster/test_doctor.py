@@ -9,6 +9,7 @@ from raystudy.cluster import doctor
 from raystudy.cluster.doctor import check_cluster_file, check_machine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+OUR_FILES = ("cluster.yaml", "clusters/on-prem.yaml", "clusters/gcp.yaml", "clusters/kuberay.yaml")
 
 
 def states(path: Path) -> dict[str, str]:
@@ -33,7 +34,7 @@ def test_this_machine_can_train(tmp_path: Path) -> None:
     assert all(check.mend for check in found.values() if check.state != "ok")
 
 
-@pytest.mark.parametrize("name", ["cluster.yaml", "clusters/on-prem.yaml", "clusters/gcp.yaml"])
+@pytest.mark.parametrize("name", OUR_FILES)
 def test_our_own_files_lack_nothing_but_the_users_lines(home: Path, name: str) -> None:
     found = states(ROOT / name)
     assert found["secrets"] == found["token"] == "ok"
@@ -75,6 +76,15 @@ def test_a_local_cluster_gets_the_warning_about_its_autoscaler(home: Path, monke
     assert states(ROOT / "clusters/on-prem.yaml")["autoscaler"] == "warning"
     monkeypatch.setenv("RAY_UP_enable_autoscaler_v2", "0")
     assert "autoscaler" not in states(ROOT / "clusters/on-prem.yaml")
+
+
+def test_a_kubernetes_cluster_needs_a_token_and_our_ray(home: Path, tmp_path: Path) -> None:
+    text, copy = (ROOT / "clusters/kuberay.yaml").read_text(), tmp_path / "kuberay.yaml"
+    copy.write_text(text.replace("authOptions: {mode: token}", "").replace('rayVersion: "', 'rayVersion: "0'))
+    found = states(copy)
+    assert (found["token"], found["ray version"], found["kuberay.yaml"]) == ("problem", "problem", "problem")
+    copy.write_text(text.replace("image: EDIT/", "image: registry.example/"))
+    assert set(states(copy).values()) == {"ok"}
 
 
 @pytest.mark.parametrize("content", ["a: [", "max_workers: 3", ""])
