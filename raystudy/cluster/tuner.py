@@ -15,6 +15,7 @@ from raystudy.cluster.spot import address_of_notices
 from raystudy.cluster.tracked_runs import TrackedRun
 from raystudy.cluster.worker_log import last_lines
 from raystudy.files import scratch
+from raystudy.errors import ClusterError
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, Segment
 from raystudy.store import Store
@@ -169,13 +170,19 @@ def settled(settings: RunSettings) -> RunSettings:
 
 
 def with_device(settings: RunSettings) -> RunSettings:
-    """``auto`` settled: cuda where a machine of the cluster has a GPU, or one that the autoscaler may add."""
+    """``auto`` settled: cuda where a machine of the cluster has a GPU, or one that the autoscaler may add.
+
+    Raises:
+        ClusterError: there is no machine for trials yet, and nobody knows what those will have that come.
+    """
     if settings.device != "auto":
         return settings
     from raystudy.cluster.machines import growth, machines_now
 
     coming = growth()
     machines = [*machines_now().total, *(coming.machines or () if coming is not None else ())]
+    if coming is not None and coming.machines is None and not any(machine.get("CPU", 0) for machine in machines):
+        raise ClusterError("the cluster has no machine for trials yet: say what those will have with --device")
     has_gpu = any(machine.get("GPU", 0) for machine in machines)
     return dataclasses.replace(settings, device="cuda" if has_gpu else "cpu")
 
