@@ -15,12 +15,11 @@ from typing import Any, Protocol
 from raystudy.atomic import json_bytes, write_json
 from raystudy.errors import CorruptCheckpointError, FencedError, StorageError
 from raystudy.files import Files
-from raystudy.files.base import parsed, published
-from raystudy.lineage import Commit, Lineage
+from raystudy.lineage import Commit
 from raystudy.records import Row, TrialState, rows_from_bytes, write_rows
+from raystudy.segment_look import RESULT_FILE, SegmentLook, attempts
 
 _ROWS = "rows.arrow"
-_RESULT = "result.json"
 LOGGER = logging.getLogger(__name__)
 
 
@@ -80,7 +79,7 @@ class SegmentStore:
             number = seen.lineage.newest + 1
             start, place = self._newest_sound(seen, at_most) or (None, None)
             says = {
-                "from": self._kept_until(seen, start or 0, at_most),
+                "from": seen.kept_until(start or 0, at_most),
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
                 "time": round(time.time()),
@@ -91,7 +90,7 @@ class SegmentStore:
 
     def newest_attempt(self) -> int:
         """Number of the newest attempt; 0 when there was none."""
-        return max(self._attempts(), default=0)
+        return max(attempts(self.files, self.folder), default=0)
 
     def check_fence(self, attempt: int) -> None:
         """Raise ``FencedError`` when a newer attempt owns the segment.
@@ -138,15 +137,15 @@ class SegmentStore:
 
     def matches(self, iteration: int) -> str | None:
         """The published folder of the matches at an iteration; None when there is none."""
-        return self._place("matches", iteration)
+        return self._look().place("matches", iteration)
 
     def examples(self, iteration: int) -> str | None:
         """The published folder of the pictures, whose ``examples.json`` describes them; None when there is none."""
-        return self._place("examples", iteration)
+        return self._look().place("examples", iteration)
 
     def checkpoint(self, iteration: int) -> str:
         """The published folder of a checkpoint; raises ``CorruptCheckpointError`` when there is none."""
-        place = self._place("checkpoints", iteration)
+        place = self._look().place("checkpoints", iteration)
         if place is None:
             raise CorruptCheckpointError(f"segment {self.segment_id} has no checkpoint at iteration {iteration}")
         return place
@@ -161,7 +160,7 @@ class SegmentStore:
 
     def has_checkpoint(self, iteration: int) -> bool:
         """Whether that checkpoint is whole, so that a fork can start from it."""
-        return self._place("checkpoints", iteration) is not None
+        return self._look().place("checkpoints", iteration) is not None
 
     def prune(self, keep: Collection[int], last: int = 2) -> None:
         """Delete checkpoints but those at ``keep`` and the ``last`` newest; also those that do not count."""
@@ -170,20 +169,20 @@ class SegmentStore:
         spared = {*valid[-last:], *(commit for commit in valid if commit.iteration in keep)}
         for commit in seen.commits("checkpoints"):
             if commit not in spared:
-                self.files.remove(f"{self.folder}/checkpoints/{commit.name}")
+                self.files.remove(seen.folder("checkpoints", commit))
 
     def finish(self, attempt: int, result: dict[str, Any], rows: Sequence[Row]) -> None:
         """Keep the rows and the result (``state``, ``iteration``, cost); may be extended by a longer run later."""
 
         def fill(folder: Path) -> None:
             write_rows(folder / _ROWS, rows)
-            write_json(folder / _RESULT, result)
+            write_json(folder / RESULT_FILE, result)
 
         self._publish("results", attempt, int(result["iteration"]), fill)
 
     def result(self) -> dict[str, Any] | None:
         """How the segment ended; None while it has not."""
-        found = self._ended(self._look())
+        found = self._look().ended()
         return None if found is None else found.content
 
     def is_done(self, end: int) -> bool:
@@ -193,10 +192,7 @@ class SegmentStore:
 
     def committed_iteration(self) -> int:
         """Iterations that no crash can lose any more; 0 when there are none."""
-        seen = self._look()
-        ended = self._ended(seen)
-        reached = [commit.iteration for commit in seen.valid("checkpoints")]
-        return max([*reached, 0 if ended is None else ended.commit.iteration], default=0)
+        return self._look().reached()
 
     def rows(self) -> list[Row]:
         """All rows that are final so far."""
@@ -205,7 +201,7 @@ class SegmentStore:
 
     def rows_content(self) -> tuple[bytes, str] | None:
         """The Arrow file with all rows that are final so far, and where it was read; None when there are none."""
-        for folder, is_published in self._rows_folders():
+        for folder, is_published in self._look().rows_folders():
             path = f"{folder}/{_ROWS}"
             try:
                 content = self.files.read_in(folder, _ROWS) if is_published else self.files.read(path)
@@ -217,7 +213,7 @@ class SegmentStore:
 
     def rows_file(self) -> Path | None:
         """A file of this machine with all rows that are final so far, to be mapped; None in an object store."""
-        for folder, _ in self._rows_folders():
+        for folder, _ in self._look().rows_folders():
             place = self.files.local_path(f"{folder}/{_ROWS}")
             if place is not None and place.is_file():
                 return place
@@ -249,28 +245,14 @@ class SegmentStore:
         folder = f"{self.folder}/{kind}/{Commit(iteration, attempt).name}"
         self.files.publish(folder, fill, allowed=lambda: self.check_fence(attempt))
 
-    def _attempts(self) -> list[int]:
-        names = (name.removesuffix(".json") for name in self.files.names(f"{self.folder}/attempts"))
-        return [int(name) for name in names if name.isdecimal()]
+    def _look(self) -> SegmentLook:
+        return SegmentLook(self.files, self.folder)
 
-    def _begun_at(self, attempt: int) -> int | None:
-        says = self.files.read_json(f"{self.folder}/attempts/{attempt}.json") or {}
-        return None if says.get("from") is None else int(says["from"])
-
-    def _look(self) -> "_Seen":
-        # What was committed is listed before the attempts: whoever is not among these has committed nothing of it.
-        paths = self.files.tree(self.folder)
-        return _Seen(paths, Lineage(self._attempts(), self._begun_at))
-
-    def _place(self, kind: str, iteration: int) -> str | None:
-        found = [commit.name for commit in self._look().valid(kind) if commit.iteration == iteration]
-        return f"{self.folder}/{kind}/{found[0]}" if found else None
-
-    def _newest_sound(self, seen: "_Seen", at_most: int) -> tuple[int, str] | None:
+    def _newest_sound(self, seen: SegmentLook, at_most: int) -> tuple[int, str] | None:
         for commit in reversed(seen.valid("checkpoints")):
             if commit.iteration > at_most:
                 continue
-            place = f"{self.folder}/checkpoints/{commit.name}"
+            place = seen.folder("checkpoints", commit)
             try:
                 self.files.fetch(place)
             except CorruptCheckpointError as error:
@@ -278,72 +260,3 @@ class SegmentStore:
                 continue
             return commit.iteration, place
         return None
-
-    def _kept_until(self, seen: "_Seen", start: int, at_most: int) -> int:
-        """Beyond which iteration nothing counts that older attempts commit from now on.
-
-        What is there now stays: a complete result, and checkpoints beyond the end that is asked for this time.
-        """
-        ended = self._ended(seen)
-        beyond = [commit.iteration for commit in seen.valid("checkpoints") if commit.iteration > at_most]
-        return max([start, *beyond, ended.commit.iteration if ended is not None and ended.is_complete else 0])
-
-    def _ended(self, seen: "_Seen") -> "_Ended | None":
-        """The newest sound result that counts; one that is not complete counts until it is tried again."""
-        for commit in reversed(seen.valid("results")):
-            folder = f"{self.folder}/results/{commit.name}"
-            try:
-                content = self.files.read_in(folder, _RESULT)
-            except CorruptCheckpointError:
-                continue
-            if content is not None:
-                ended = _Ended(commit, folder, True, parsed(content, f"{self.files.location}/{folder}"))
-                if not self._is_superseded(ended, seen.lineage):
-                    return ended
-        if _RESULT not in seen.paths:
-            return None
-        content = self.files.read_json(f"{self.folder}/{_RESULT}")
-        ended = _Ended(Commit(int(content["iteration"]), 0), self.folder, False, content)
-        counts = seen.lineage.counts(ended.commit) and not self._is_superseded(ended, seen.lineage)
-        return ended if counts else None
-
-    def _is_superseded(self, ended: "_Ended", lineage: Lineage) -> bool:
-        later = (attempt for attempt in lineage.attempts if attempt > ended.commit.attempt)
-        return not ended.is_complete and any(self._begun_at(n) is not None for n in later)
-
-    def _rows_folders(self) -> list[tuple[str, bool]]:
-        """Where final rows lie, and whether the folder is a published one: the longest first, then to fall back on."""
-        seen = self._look()
-        found = [(c.iteration, f"{self.folder}/checkpoints/{c.name}", True) for c in seen.valid("checkpoints")]
-        ended = self._ended(seen)
-        if ended is not None:
-            found.append((ended.commit.iteration, ended.folder, ended.is_published))
-        found.sort(key=lambda item: item[0])  # at the same iteration the result is last, and is read
-        return [(folder, is_published) for _, folder, is_published in reversed(found)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    commit: Commit
-    folder: str
-    is_published: bool
-    content: dict[str, Any]
-
-    @property
-    def is_complete(self) -> bool:
-        return bool(self.content.get("state", TrialState.COMPLETE) == TrialState.COMPLETE)
-
-
-class _Seen:
-    """All that a segment's folder held at one look."""
-
-    def __init__(self, paths: Sequence[str], lineage: Lineage) -> None:
-        self.paths, self.lineage = frozenset(paths), lineage
-
-    def commits(self, kind: str) -> list[Commit]:
-        """Everything whole of a kind: ``checkpoints``, ``matches``, ``examples`` or ``results``."""
-        return [commit for name in published(self.paths, kind) if (commit := Commit.parse(name)) is not None]
-
-    def valid(self, kind: str) -> list[Commit]:
-        """Those that count, oldest first."""
-        return self.lineage.valid(self.commits(kind))

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 BASE = {"errors", "records", "provenance", "spec", "store", "segment_store", "search_records", "atomic"}
-BASE |= {"files", "lineage", "finished", "evaluations", "exported"}
+BASE |= {"files", "lineage", "segment_look", "finished", "evaluations", "exported"}
 MIDDLE = {"data", "models", "evaluation"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
