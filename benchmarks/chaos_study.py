@@ -1,4 +1,7 @@
-"""A study that is run as a process of its own, so that it can be killed: ``python killed_study.py STORAGE WORKERS``."""
+"""A study that is run as a process of its own, so that it can be killed.
+
+python -m benchmarks.chaos_study STORAGE WORKERS
+"""
 
 import sys
 
