@@ -65,7 +65,8 @@ def speed_key(trial: TrialSpec) -> str:
     """What makes two trials equally fast per iteration and evaluation: model, input, evaluation, share of the batch."""
     parts = {name: identity_dict(getattr(trial, name)) for name in ("model", "input", "evaluation")}
     data = [trial.data.train_checksum, trial.data.val_checksum, trial.data.num_categories]
-    return digest([parts, data, trial.images_per_worker, trial.precision], length=16)
+    compiled = ["compiled"] if trial.compiled else []  # so that what was calibrated before there was this stays known
+    return digest([parts, data, trial.images_per_worker, trial.precision, *compiled], length=16)
 
 
 def pretraining_key(recipe: PretrainSpec) -> str:

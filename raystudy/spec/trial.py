@@ -132,6 +132,9 @@ class TrialSpec:
     workers: int = 8
     images_per_worker: int = 2
     precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False
+    """Whether ``torch.compile`` makes backbone and pyramid: for GPUs. It changes last bits, so that it is no setting of
+    a run, and takes minutes before the first iteration."""
 
     @property
     def global_batch(self) -> int:

@@ -18,7 +18,7 @@ from raystudy.finished import FinishedTrial
 from raystudy.models.detector import Detector, build_detector
 from raystudy.spec.evaluation import EvalSpec
 from raystudy.spec.trial import TrialSpec
-from raystudy.training.state import STATE_FILE
+from raystudy.training.state import STATE_FILE, compiled
 from raystudy.training.validation import Validator
 
 
@@ -55,7 +55,7 @@ def load_detector(spec: TrialSpec, checkpoint: Path, device: torch.device) -> De
         model.load_state_dict(content["model"])
     except (KeyError, RuntimeError) as error:
         raise StorageError(f"the weights of {checkpoint} are not those of its trial's model: {error}") from error
-    return model.to(device).eval()
+    return compiled(model, spec).to(device).eval()
 
 
 def evaluate_weights(model: Detector, spec: TrialSpec, dataset: CocoDataset, device: torch.device) -> Evaluated:

@@ -18,6 +18,8 @@ from raystudy.spec.trial import TrialSpec
 from raystudy.training.optimizer import build_optimizer
 
 STATE_FILE = "state.pt"
+COMPILER = "inductor"
+"""torch's own; tests take ``eager``, which captures the same graphs and generates no code."""
 
 
 class Snapshot:
@@ -96,7 +98,7 @@ class TrainState:
         carried = carry_over(self.model.state_dict(), spec.model.box_head, spec.model.cascade)
         model = build_detector(spec.model, self.model.num_categories, self.model.evaluation)
         model.load_state_dict(carried)
-        self.model = self.network = model.to(self.device).train(self.model.training)
+        self.model = self.network = compiled(model, spec).to(self.device).train(self.model.training)
         self.optimizer = build_optimizer(model, spec.optimizer)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -119,8 +121,21 @@ def build_state(spec: TrialSpec, weights: Path | None, device: torch.device) -> 
         if weights is None or not weights.is_file():
             raise WeightsError(f"the pre-trained weights {spec.init.weights_id} are not at {weights}")
         load_backbone_weights(model, weights)
-    model.to(device)
+    compiled(model, spec).to(device)
     return TrainState(model=model, network=model, optimizer=build_optimizer(model, spec.optimizer))
+
+
+def compiled(model: Detector, spec: TrialSpec) -> Detector:
+    """The same detector; where the spec says so, backbone and pyramid will be compiled when they are first called.
+
+    They are most of what has fixed shapes. What follows depends on how many boxes there are, and stays as it is. Names
+    of parameters do not change.
+    """
+    if spec.compiled:
+        for part in (model.backbone, model.fpn):
+            if part is not None:
+                part.compile(backend=COMPILER)
+    return model
 
 
 def _momentum_by_name(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -76,9 +76,9 @@ def test_norms_are_measured_apart_and_seeds_together() -> None:
     base = SMOKE.base
     assert speed_key(base) == speed_key(replaced(base, seed=4, **{"init.kind": "pretrained"}))
     assert speed_key(base) == speed_key(dataclasses.replace(base, schedule=SMOKE.schedule(2)))
-    changes = {"model.norm": "bn", "input.max_side": 64, "images_per_worker": 2, "precision": "bf16"}
+    changes = {"model.norm": "bn", "input.max_side": 64, "images_per_worker": 2, "precision": "bf16", "compiled": True}
     keys = {speed_key(replaced(base, **{name: value})) for name, value in changes.items()}
-    assert len({*keys, speed_key(base)}) == 5
+    assert len({*keys, speed_key(base)}) == 6
 
 
 def test_what_was_not_measured_is_named() -> None:

@@ -61,6 +61,7 @@ def test_moving_the_data_changes_no_id() -> None:
         {"workers": 4},
         {"images_per_worker": 4},
         {"precision": "bf16"},
+        {"compiled": True},
     ],
 )
 def test_everything_that_decides_the_result_changes_the_id(override: dict[str, object]) -> None:
