@@ -130,11 +130,9 @@ def _train(
     """
     spec, rank = segment.spec, collectives.rank()
     train_set, validation_set = open_split_once(spec.data, "train"), open_split_once(spec.data, "val")
-    pictures = open_store(spec.data, settings.cache_gib)
-    loader = TrainLoader(
-        train_set, spec, rank, collectives.world_size(), loader_processes=settings.loader_processes, store=pictures
-    )
-    validate = Validator(validation_set, spec, train_set, pictures)
+    store, processes = open_store(spec.data, settings.cache_gib), settings.loader_processes
+    loader = TrainLoader(train_set, spec, rank, collectives.world_size(), loader_processes=processes, store=store)
+    validate = Validator(validation_set, spec, train_set, loader_processes=processes, store=store)
     for piece in segment.pieces(state.iteration):
         if state.model.spec != piece.spec.model:
             state.switch_model(piece.spec)

@@ -1,12 +1,12 @@
 """Batches for one rank: the order is the trial's, the rank takes its slice."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
 
+from raystudy.data.ahead import ahead
 from raystudy.data.batch import Batch, collate
 from raystudy.data.coco import CocoDataset
 from raystudy.data.order import DataOrder, global_batch
@@ -87,13 +87,7 @@ class TrainLoader:
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The batches of iterations ``start`` to ``stop - 1``; with loader processes the same bits, decoded ahead."""
-        if self._loader_processes == 0:
-            yield from map(self.batch, range(start, stop))
-            return
-        iterations = range(start, stop)
-        yield from DataLoader(
-            _Iterations(self), batch_size=None, sampler=iterations, num_workers=self._loader_processes
-        )
+        yield from ahead(self.batch, range(start, stop), self._loader_processes)
 
 
 class EvalLoader:
@@ -111,6 +105,7 @@ class EvalLoader:
         world: int,
         *,
         whole: bool = False,
+        loader_processes: int = 0,
         store: PictureStore | None = None,
     ) -> None:
         """Batches of ``dataset`` for one of ``world`` ranks.
@@ -121,13 +116,15 @@ class EvalLoader:
             rank: 0 to ``world - 1``.
             world: ranks that share the batches.
             whole: pictures as they lie on disk instead of the test size, for test-time augmentation.
+            loader_processes: processes that decode ahead what is not kept from an earlier pass.
             store: the machine's resized pictures; None makes them in each process.
         """
-        self._dataset, self._spec, self._whole = dataset, spec, whole
-        self._read = PictureReader(dataset, in_memory=False, store=store)  # whole batches are kept instead
         order = np.lexsort((np.arange(len(dataset)), dataset.widths, dataset.heights))
         size = spec.evaluation.batch_size
         self._batches = [order[first : first + size] for first in range(0, len(order), size)][rank::world]
+        read = PictureReader(dataset, in_memory=False, store=store)  # whole batches are kept instead
+        self._load = partial(_eval_batch, dataset, read, spec, self._batches, whole)
+        self._loader_processes = loader_processes
         self._kept: dict[int, Batch] = {}
         self._room = CACHE_BYTES
 
@@ -140,33 +137,33 @@ class EvalLoader:
         return sum(len(indices) for indices in self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        for number, indices in enumerate(self._batches):
-            batch = self._kept.get(number)
-            if batch is None:
-                batch = self._load(indices)
-                if batch.images.nbytes <= self._room:
-                    self._room -= batch.images.nbytes
-                    self._kept[number] = batch
+        missing = [number for number in range(len(self)) if number not in self._kept]
+        made = ahead(self._load, missing, self._loader_processes if len(missing) > 1 else 0)
+        wanted = set(missing)
+        for number in range(len(self)):
+            if number not in wanted:
+                yield self._kept[number]
+                continue
+            batch = next(made)
+            if number not in self._kept and batch.images.nbytes <= self._room:
+                self._room -= batch.images.nbytes
+                self._kept[number] = batch
             yield batch
 
-    def _load(self, indices: NDArray[np.int64]) -> Batch:
-        data, spec = self._dataset, self._spec.input
-        samples = []
-        for index in indices.tolist():
-            picture, instances, image_id = self._read(index), data.instances(index), data.image_ids[index]
-            if self._whole:
-                samples.append(whole_sample(picture, instances, image_id))
-            else:
-                samples.append(test_sample(picture, instances, spec, image_id))
-        return collate(samples, spec.size_divisor)
 
-
-class _Iterations(Dataset[Batch]):
-    """What a loader process runs: an iteration number in, its batch out."""
-
-    def __init__(self, loader: TrainLoader) -> None:
-        self._loader = loader
-
-    def __getitem__(self, iteration: int) -> Batch:
-        torch.set_num_threads(1)
-        return self._loader.batch(iteration)
+def _eval_batch(
+    dataset: CocoDataset,
+    read: PictureReader,
+    spec: TrialSpec,
+    batches: Sequence[NDArray[np.int64]],
+    whole: bool,
+    number: int,
+) -> Batch:
+    samples = []
+    for index in batches[number].tolist():
+        picture, instances, image_id = read(index), dataset.instances(index), dataset.image_ids[index]
+        if whole:
+            samples.append(whole_sample(picture, instances, image_id))
+        else:
+            samples.append(test_sample(picture, instances, spec.input, image_id))
+    return collate(samples, spec.input.size_divisor)

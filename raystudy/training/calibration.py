@@ -44,7 +44,7 @@ def measure_speed(trial: TrialSpec, device: torch.device, iterations: int = 20, 
     state = build_state(spec, None, device)
     train_set, val_set = open_split(spec.data, "train"), open_split(spec.data, "val")
     part = val_set.subset(np.arange(min(MOST_IMAGES, len(val_set))))
-    validator, evaluation_s = Validator(part, spec), 0.0
+    validator, evaluation_s = Validator(part, spec, loader_processes=loader_processes), 0.0
 
     def validate(validated: TrainState) -> dict[str, float]:
         nonlocal evaluation_s

@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional
 
 from raystudy import atomic
+from raystudy.data.ahead import ahead
 from raystudy.errors import DataError, DivergedError, SpecError
 from raystudy.provenance import WeightsProvenance
 from raystudy.spec.identity import to_dict
@@ -25,7 +26,7 @@ from raystudy.spec.trial import PretrainSpec
 from raystudy.training import collectives
 from raystudy.training.classifier import PretrainState, build_pretrain_state, to_bytes
 from raystudy.training.optimizer import set_lr
-from raystudy.training.pretraining_pictures import Pictures, loaded, open_pictures, picture_problems
+from raystudy.training.pretraining_pictures import Pictures, open_pictures, picture_problems
 
 WEIGHTS_FILE = "weights.pt"
 PROVENANCE_FILE = "provenance.json"
@@ -120,7 +121,7 @@ def pretrain_rows(
     interval = row_interval(spec.iterations)
     losses = torch.zeros(2, dtype=torch.float64, device=state.device)  # their sum and number since the last row
     began = time.perf_counter()
-    for images, labels in loaded(pictures.train_batch, range(state.iteration, spec.iterations), loader_processes):
+    for images, labels in ahead(pictures.train_batch, range(state.iteration, spec.iterations), loader_processes):
         lr = pretrain_lr(spec, state.iteration)
         set_lr(state.optimizer, lr)
         with _autocast(spec, state.device):
@@ -173,7 +174,7 @@ def top1(state: PretrainState, pictures: Pictures, loader_processes: int = 0) ->
     network.eval()
     counts = torch.zeros(2, dtype=torch.float64, device=device)
     mine = range(collectives.rank(), pictures.num_held_out_batches, collectives.world_size())
-    for images, labels in loaded(pictures.held_out_batch, mine, loader_processes):
+    for images, labels in ahead(pictures.held_out_batch, mine, loader_processes):
         right = network(images.to(device)).argmax(1) == labels.to(device)
         counts += torch.stack([right.sum(), right.new_tensor(len(labels), dtype=torch.int64)])
     network.train(was_training)

@@ -1,7 +1,6 @@
 """The labelled pictures that pre-training learns from."""
 
 import math
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from raystudy.data.image_folder import ImageFolder
 from raystudy.data.order import DataOrder
@@ -158,14 +156,6 @@ def picture_problems(spec: PretrainSpec) -> list[str]:
     ]
 
 
-def loaded(read: Callable[[int], Labelled], indices: range, processes: int) -> Iterator[Labelled]:
-    """``read`` of every index in turn; with processes the same bits, decoded ahead."""
-    if processes == 0:
-        yield from map(read, indices)
-    else:
-        yield from DataLoader(_Indexed(read), batch_size=None, sampler=indices, num_workers=processes)
-
-
 def random_crop(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """A random window (left, top, right, bottom) of ``CROP_AREA`` and ``CROP_RATIO``; the centre if none fits."""
     for _ in range(CROP_DRAWS):
@@ -205,14 +195,3 @@ def _read(path: Path) -> NDArray[np.uint8]:
 def _resized(picture: NDArray[np.uint8], window: tuple[float, float, float, float], size: int) -> NDArray[np.uint8]:
     image = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box=window)
     return np.asarray(image)
-
-
-class _Indexed(Dataset[Labelled]):
-    """What a loader process runs."""
-
-    def __init__(self, read: Callable[[int], Labelled]) -> None:
-        self._read = read
-
-    def __getitem__(self, index: int) -> Labelled:
-        torch.set_num_threads(1)
-        return self._read(index)

@@ -1,6 +1,7 @@
 """The validation of a state: metrics over the whole validation set and its losses, equal on every rank."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ class Validator:
         dataset: CocoDataset,
         spec: TrialSpec,
         trained_on: CocoDataset | None = None,
+        *,
+        loader_processes: int = 0,
         store: PictureStore | None = None,
     ) -> None:
         """A validator of states on ``dataset``.
@@ -50,6 +53,7 @@ class Validator:
             dataset: the validation set.
             spec: of the trial.
             trained_on: the training set, its subset taken; without it none of its pictures are scored.
+            loader_processes: processes that decode ahead what is not kept from an earlier validation.
             store: the machine's resized pictures; None makes them in each process.
         """
         self._spec, self._dataset = spec, dataset
@@ -57,15 +61,16 @@ class Validator:
         if trained_on is not None and spec.evaluation.train_images:
             plain = dataclasses.replace(spec, evaluation=spec.evaluation.plain)
             part = training_part(trained_on, spec.evaluation.train_images)
-            self._training_part = Validator(part, plain, store=store)
+            self._training_part = Validator(part, plain, loader_processes=loader_processes, store=store)
         self._examples = example_indices(dataset.instance_counts)
         self._example_results: list[Result] = []
         rank, world = collectives.rank(), collectives.world_size()
-        self._loader = EvalLoader(dataset, spec, rank, world, store=store)
+        load = partial(EvalLoader, dataset, spec, rank, world, loader_processes=loader_processes, store=store)
+        self._loader = load()
         has_scales = bool(spec.evaluation.scales)
         self._detection_loader = self._loader
         if has_scales:
-            self._detection_loader = EvalLoader(dataset, spec, rank, world, whole=True, store=store)
+            self._detection_loader = load(whole=True)
         self._evaluator = build_evaluator(
             spec.data.format,
             dataset.ground_truth(),

@@ -159,10 +159,14 @@ def test_the_machines_store_changes_no_bit_of_any_batch(tmp_path: Path, sides: t
         for first, second in zip(plain, kept, strict=True):
             assert_same(first, second)
             assert second.images.is_contiguous(memory_format=torch.channels_last)
-    for whole in (False, True):
-        own, shared_by_all = (list(EvalLoader(dataset, spec, 0, 1, whole=whole, store=s)) for s in (None, store))
-        for first, second in zip(own, shared_by_all, strict=True):
-            assert_same(first, second)
+    for whole, loader_processes in ((False, 0), (False, 1), (True, 1)):
+        alone = list(EvalLoader(dataset, spec, 0, 1, whole=whole))
+        loader = EvalLoader(dataset, spec, 0, 1, whole=whole, loader_processes=loader_processes, store=store)
+        loader._room = 2 * alone[0].images.nbytes  # so that a second pass takes some batches of the first
+        for _ in range(2):
+            for first, second in zip(alone, loader, strict=True):
+                assert_same(first, second)
+        assert 0 < len(loader._kept) < len(alone)
     # Each picture is there at each size it was asked for, however often it was.
     names = [path.name for path in tmp_path.glob("*/*/*")]
     assert len({name.split("-")[0] for name in names}) == 12

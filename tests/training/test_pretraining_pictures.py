@@ -12,12 +12,13 @@ import torch.distributed as dist
 from PIL import Image
 from torch.multiprocessing.spawn import spawn
 
+from raystudy.data.ahead import ahead
 from raystudy.data.image_folder import ImageFolder
 from raystudy.errors import DataError, SpecError
 from raystudy.spec.presets import tiny_model
 from raystudy.spec.trial import PretrainSpec
 from raystudy.training.pretraining import PretrainRow, pretrain
-from raystudy.training.pretraining_pictures import ImageFolderPictures, centre_crop, loaded, random_crop
+from raystudy.training.pretraining_pictures import ImageFolderPictures, centre_crop, random_crop
 from tests.picture_folders import COLOURS, write_pictures
 
 
@@ -89,9 +90,9 @@ def test_workers_share_the_batch_of_one(folder: Path) -> None:
 
 def test_processes_that_decode_ahead_change_nothing(folder: Path) -> None:
     pictures = ImageFolderPictures(recipe(folder))
-    plain = list(loaded(pictures.train_batch, range(2, 5), 0))
-    ahead = list(loaded(pictures.train_batch, range(2, 5), 2))
-    for (images, labels), (other_images, other_labels) in zip(plain, ahead, strict=True):
+    plain = list(ahead(pictures.train_batch, range(2, 5), 0))
+    early = list(ahead(pictures.train_batch, range(2, 5), 2))
+    for (images, labels), (other_images, other_labels) in zip(plain, early, strict=True):
         assert torch.equal(images, other_images)
         assert torch.equal(labels, other_labels)
 
