@@ -44,14 +44,24 @@ def _with_time_out(rank: int, port: int, folder: str, told: Any) -> None:
         told.put((str(error), time.monotonic() - began))
 
 
-def _to_its_end(folder: str, rank: int) -> dict[str, Any]:
+class SlowRun(FakeRun):
+    """A straggler: the others wait for it again and again, each time for less than the time-out."""
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """After a while."""
+        time.sleep(0.5)
+
+
+def _to_its_end(folder: str, straggles: bool, rank: int) -> dict[str, Any]:
     from raystudy.cluster.worker import run_segment
 
-    run_segment(SEGMENT, settings(Path(folder)), FakeRun())
+    run_segment(SEGMENT, settings(Path(folder)), SlowRun() if straggles and rank == 1 else FakeRun())
     return {"rank": rank}
 
 
-def test_workers_of_one_that_hangs_end_and_the_trial_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+def test_workers_of_one_that_hangs_end_and_the_trial_goes_on_also_with_a_straggler(
+    tmp_path: Path,
+) -> None:
     hung, undisturbed = str(tmp_path / "hung"), str(tmp_path / "undisturbed")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "torchvision"])
@@ -68,7 +78,7 @@ def test_workers_of_one_that_hangs_end_and_the_trial_goes_on_with_the_same_bits(
     kept, other = (Store.open_unchecked(folder).segment(SEGMENT.segment_id) for folder in (hung, undisturbed))
     assert kept.checkpoints()[-1] == 4
     for folder in (hung, undisturbed):
-        on_two_workers(partial(_to_its_end, folder))
+        on_two_workers(partial(_to_its_end, folder, folder == hung))
     assert results(kept.rows()) == results(other.rows())
     one, two = (torch.load(checkpoint_file(store, 8), weights_only=True)["model"] for store in (kept, other))
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
