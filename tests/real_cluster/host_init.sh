@@ -17,7 +17,7 @@ for path in "$@"; do
   mount --rbind "$path" "$inside"
 done
 mount --bind "$hosts" /etc/hosts
-mount -t tmpfs -o size=3g,mode=1777 none /dev/shm
+mount -t tmpfs -o size=16g,mode=1777 none /dev/shm
 mount --rbind "$folder/run" /run
 mount --rbind "$folder/tmp" /tmp
 mount --rbind "$folder/home" "$home"

@@ -119,7 +119,9 @@ class Cluster:
     def logs(self) -> str:
         """The ends of the logs that say why nothing goes on."""
         found = []
-        for pattern in ("monitor.out", "monitor.log", "monitor.err", "job-driver-*.log", "gcs_server.out"):
-            for log in sorted(self._hosts.folder.glob(f"10.*/tmp/ray/session_2*/logs/{pattern}")):
-                found.append(f"---- {log.relative_to(self._hosts.folder)}\n{tail(log)}")
+        for address in self._hosts.addresses():
+            folder = self._hosts.folder / address / "tmp" / "ray"
+            for pattern in () if address in self._apart else ("monitor.log", "monitor.err", "job-driver-*.log"):
+                for log in sorted(folder.glob(f"session_2*/logs/{pattern}")):
+                    found.append(f"---- {log.relative_to(self._hosts.folder)}\n{tail(log)}")
         return "\n".join(found)

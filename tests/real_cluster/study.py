@@ -1,9 +1,7 @@
 """A study as its user follows it from the laptop, whatever kind of storage it has."""
 
 import json
-import subprocess
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from tests.real_cluster.hosts import ROOT, Hosts
 from tests.real_cluster.steps import Laptop, step, tail, wait_until
@@ -61,11 +59,21 @@ class Study:
         return found
 
 
-def start_undisturbed(
-    hosts: Hosts, address: str, job: str, storage: str, reference: str
-) -> "tuple[subprocess.Popen[bytes], Path]":
-    """The command of a job on a machine apart, in the background, with another storage."""
-    script = job.split(" -- ")[1].replace(storage, reference)
-    log = hosts.folder / "undisturbed-run.log"
-    exports = f"export PATH=$HOME/venv/bin:$PATH OMP_NUM_THREADS=1 PYTHONPATH={ROOT} RAY_AUTH_MODE=disabled"
-    return hosts.start(address, f"{exports}; cd {ROOT} && {script}", log), log
+class Undisturbed:
+    """The command of a job, in the background on a machine apart and with a storage of its own."""
+
+    def __init__(self, hosts: Hosts, address: str, job: str, storage: str, reference: str) -> None:
+        """Starts it."""
+        script = job.split(" -- ")[1].replace(storage, reference)
+        exports = f"export PATH=$HOME/venv/bin:$PATH OMP_NUM_THREADS=1 PYTHONPATH={ROOT} RAY_AUTH_MODE=disabled"
+        self.reference = reference
+        self._log = hosts.folder / "undisturbed-run.log"
+        self._start = lambda: hosts.start(address, f"{exports}; cd {ROOT} && {script}", self._log)
+        self._process = self._start()
+
+    def wait(self, limit: float) -> None:
+        """Until it has ended well; where the machine was too busy for Ray to start, once more."""
+        with step("the same study without any of this ends", limit=limit):
+            if self._process.wait(limit):
+                self._process = self._start()
+                assert self._process.wait(limit) == 0, tail(self._log)
