@@ -74,15 +74,17 @@ def run_source(options: argparse.Namespace) -> int:
 
 def plan_source(options: argparse.Namespace) -> int:
     """`raystudy plan`."""
-    study = _within_budget(_study_of(options, check_trials=options.save is None), options)
+    study = _study_of(options, check_trials=options.save is None)
+    settings = build_settings(study, options)
+    study = _within_budget(study, settings, options)
     if options.json:
         from raystudy.commands.plan_json import plan_content
 
         plan = make_plan(study.trials(), share=not options.no_share)
-        storage = build_settings(study, options).storage
-        print_json(plan_content(study, plan, storage, _slots_here(plan, options), _largest_checkpoint(plan)))
+        slots, size = _slots_here(plan, options), _largest_checkpoint(plan)
+        print_json(plan_content(study, plan, settings.storage, slots, size))
     else:
-        _print_plan(study, options)
+        _print_plan(study, settings, options)
     if options.save is not None:
         write_study(options.save, study)
         make_console(stderr=options.json).print(f"Study: {options.save}", soft_wrap=True, highlight=False)
@@ -94,8 +96,9 @@ def calibrate_source(options: argparse.Namespace) -> int:
     from raystudy.commands.calibration import run_calibration
 
     study = _study_of(options)
-    status = run_calibration(study, build_settings(study, options), options)
-    _print_plan(study, options)
+    settings = build_settings(study, options)
+    status = run_calibration(study, settings, options)
+    _print_plan(study, settings, options)
     return status
 
 
@@ -104,13 +107,13 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
     from raystudy.console import trials_table
 
     console = make_console()
-    study = _within_budget(study, options)
-    _print_plan(study, options)
+    settings = build_settings(study, options)
+    study = _within_budget(study, settings, options)
+    _print_plan(study, settings, options)
     if options.plan:
         return EXIT_OK
     from raystudy.api import run
 
-    settings = build_settings(study, options)
     if options.log_format:
         show_events(options.log_format)
     watch = f"raystudy report {settings.storage} --study {study.name} --live"
@@ -134,31 +137,29 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
     return EXIT_OK if outcome.is_complete else EXIT_FAILED_TRIALS
 
 
-def _print_plan(study: StudySpec, options: argparse.Namespace) -> None:
+def _print_plan(study: StudySpec, settings: RunSettings, options: argparse.Namespace) -> None:
     from raystudy.commands.calibration import cost_lines
     from raystudy.commands.plan_tables import plan_parts, unit_line
     from raystudy.console import plan_table
 
     plan = make_plan(study.trials(), share=not options.no_share)
-    slots, storage = _slots_here(plan, options), build_settings(study, options).storage
-    console = make_console()
+    slots, console = _slots_here(plan, options), make_console()
     console.print(plan_table(plan, slots, _largest_checkpoint(plan)))
     for part in plan_parts(plan):
         console.print(part)
     if line := unit_line(study):
         console.print(line, soft_wrap=True, highlight=False)
     source = getattr(options, "source", sys.argv[0])
-    for line in cost_lines(plan, storage, slots, options.price_per_hour, str(source)):
+    for line in cost_lines(plan, settings.storage, slots, options.price_per_hour, str(source)):
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def _within_budget(study: StudySpec, options: argparse.Namespace) -> StudySpec:
+def _within_budget(study: StudySpec, settings: RunSettings, options: argparse.Namespace) -> StudySpec:
     from raystudy.commands.calibration import within_budget
 
     if options.budget is None:
         return study
-    storage = build_settings(study, options).storage
-    return within_budget(study, storage, options.budget, options.drop, share=not options.no_share)
+    return within_budget(study, settings.storage, options.budget, options.drop, share=not options.no_share)
 
 
 def _study_of(options: argparse.Namespace, *, check_trials: bool = True) -> StudySpec:
