@@ -26,7 +26,7 @@ def calibrate(plan: Plan, settings: RunSettings, iterations: int) -> Iterator[tu
     store = Store.open(settings.storage)
     trials = {speed_key(trial): trial for trial in plan.trials.values()}
     recipes = {pretraining_key(recipe): recipe for recipe in plan.pretrainings.values()}
-    with connected([], settings):
+    with connected([], settings) as settings:
         import ray
 
         use_gpu = settings.device == "cuda"

@@ -10,6 +10,7 @@ from raystudy.cluster import gate as gate_module
 from raystudy.cluster.gate import Gate, Keeper, check_fits
 from raystudy.cluster.machines import Growth, largest
 from raystudy.cluster.room import LIFE_S, Group, Machines, Standing
+from raystudy.cluster.tuner import with_device
 from tests.tiny_trials import settings
 
 TWO = Group(2, 1)
@@ -110,3 +111,33 @@ def test_a_cluster_that_stays_too_small_ends_the_wait_and_one_that_is_busy_does_
     now[0] = 261
     with pytest.raises(gate_module.ClusterError, match="for 1 minutes the cluster has"):
         gate.admits(TWO, [], [TWO], [])
+
+
+@pytest.mark.parametrize(
+    ("there", "coming", "device"),
+    [
+        ([{"CPU": 4.0}], None, "cpu"),
+        ([{"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}], None, "cuda"),
+        ([{"node:__internal_head__": 1.0}], Growth(machines=({"CPU": 8.0, "GPU": 8.0},)), "cuda"),
+        ([{"node:__internal_head__": 1.0}], Growth(machines=({"CPU": 8.0},)), "cpu"),
+        ([{"CPU": 4.0}], Growth(machines=None), "cpu"),
+        ([{"node:__internal_head__": 1.0}], Growth(machines=None), None),
+    ],
+)
+def test_the_device_is_that_of_machines_that_are_there_or_may_come(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: list[dict[str, float]],
+    coming: Growth | None,
+    device: str | None,
+) -> None:
+    monkeypatch.setattr("raystudy.cluster.machines.machines_now", lambda: Machines(total=there))
+    monkeypatch.setattr("raystudy.cluster.machines.growth", lambda: coming)
+    given = settings(tmp_path / "s")
+    asked = dataclasses.replace(given, device="auto")
+    if device is None:
+        with pytest.raises(gate_module.ClusterError, match="--device"):
+            with_device(asked)
+    else:
+        assert with_device(asked).device == device
+    assert with_device(dataclasses.replace(given, device="cuda")).device == "cuda"

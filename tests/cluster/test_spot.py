@@ -1,5 +1,9 @@
 """A spot machine is taken back: the notice is heard, the trial committed at once and continued with the same bits."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -117,3 +121,20 @@ def test_a_trial_whose_machine_goes_is_committed_at_its_next_row_and_ends_with_t
     assert results(kept.rows()) == results(other.rows())
     one, two = (torch.load(checkpoint_file(store, 8), weights_only=True)["model"] for store in (kept, other))
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+@pytest.mark.ray
+def test_nothing_is_started_any_more_on_a_machine_that_goes() -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cluster.drained"],
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    # It was alive, so that its trial could be committed, when it was no place for another any more.
+    assert json.loads(done.stdout.splitlines()[-1]) == {"before": True, "after": False, "alive": 2}
