@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.processes import ProcessTree, own_command
 from benchmarks.results import ROOT
 from benchmarks.row import Outcome, Row
+from raystudy.data.shapes import render_shapes
 from raystudy.spec.data import ShapesSpec
 from raystudy.spec.presets import load_preset, shapes_data
 from raystudy.spec.study import StudySpec
@@ -47,6 +48,9 @@ def scaled(quick: bool) -> dict[str, TrialSpec]:
 
 
 def _study(quick: bool) -> Outcome:
+    for trial in scaled(quick).values():
+        assert trial.data.shapes is not None
+        render_shapes(trial.data.shapes)  # once a machine, for both sides
     seconds = {}
     for side in ("ours", "peer"):
         with tempfile.TemporaryDirectory() as folder:
