@@ -39,6 +39,7 @@ def collect_garbage(store: Store, *, dry_run: bool = False) -> Garbage:
     for segment_id in unneeded:
         files.remove(f"segments/{segment_id}")
         files.remove(f"logs/{segment_id}.jsonl")
+        files.remove(f"logs/{segment_id}")
         files.remove(f"leases/{segment_id}")
     for plan in plans:
         release_forks(store, plan)

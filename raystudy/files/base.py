@@ -126,7 +126,7 @@ class Files(ABC):
         self.write(path, json_bytes(content))
 
     def upload(self, source: Path, folder: str) -> None:
-        """Write every file of a local folder, hidden ones apart, to a folder of the storage, where it lies elsewhere."""
+        """Write every file of a local folder, hidden ones apart, to a folder of the storage, if it is another one."""
         if self.local_path(folder) == source:
             return
         for path in sorted(source.rglob("*")):
