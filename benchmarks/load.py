@@ -108,8 +108,8 @@ def _write(folder: Path, trials: int) -> None:
             is_manifest = path.name == MANIFEST
             place.write_bytes(_manifest(path.parent, renamed) if is_manifest else content)
     by_id = {spec.trial_id: spec.to_dict() for spec in specs}
-    content = {"name": STUDY, "trials": by_id, "unit": 90, "axes": [], "preset": "", "versions": {}, "commit": ""}
-    _json(folder / "studies" / f"{STUDY}.json", content)
+    study = {"name": STUDY, "trials": by_id, "unit": 90, "axes": [], "preset": "", "versions": {}, "commit": ""}
+    _json(folder / "studies" / f"{STUDY}.json", study)
 
 
 def _manifest(folder: Path, files: dict[Path, bytes]) -> bytes:
