@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from raystudy.cluster import weights
 from raystudy.cluster.weights import adopt_weights, make_weights
 from raystudy.data.image_folder import ImageFolder
 from raystudy.errors import DataError, DivergedError, TrainingError
@@ -59,6 +60,40 @@ def test_it_goes_on_where_a_dead_process_left_and_publishes_the_whole(folder: Pa
     assert known.recipe["data_path"] == ""
     shutil.rmtree(made)
     assert store.pretraining_progress(spec.weights_id) is None
+
+
+def test_in_an_object_store_it_goes_on_from_the_checkpoint_there_on_any_machine(
+    folder: Path, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, given = recipe(folder), dataclasses.replace(settings(tmp_path / "s"), storage=s3)
+    store, keep, kept = Store.open(s3, create=True), weights._keep, []
+
+    def cut_after_4(store: Store, weights_id: str, work: Path) -> None:
+        keep(store, weights_id, work)
+        kept.append(len(kept) + 1)
+        if len(kept) == 4:
+            raise CutError
+
+    monkeypatch.setattr(weights, "_keep", cut_after_4)
+    with pytest.raises(CutError):
+        make_weights(spec, given, in_workers=False)
+    assert not store.has_weights(spec.weights_id)
+    assert store.pretraining_progress(spec.weights_id) is not None
+    shutil.rmtree(tmp_path / "cache")  # and now on another machine
+    made = make_weights(spec, given, in_workers=False)
+    assert len(kept) == 6, "nothing is trained twice"
+    whole = make_weights(spec, settings(tmp_path / "other"), in_workers=False)
+    assert (made / "weights.pt").read_bytes() == (whole / "weights.pt").read_bytes()
+    assert store.files.names("weights") == [spec.weights_id]
+    assert store.pretraining_progress(spec.weights_id) is None
+
+
+def test_weights_that_are_there_are_not_changed_by_who_comes_later(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "s", create=True)
+    for text in ("first", "second"):
+        (tmp_path / text).write_text(text)
+        weights._publish(store, "w", tmp_path / text, {"source": text}, exclusive=True)
+    assert (store.weights_folder("w") / "weights.pt").read_text() == "first"
 
 
 def test_a_file_that_is_brought_keeps_what_is_known_and_what_the_user_says(folder: Path, tmp_path: Path) -> None:
