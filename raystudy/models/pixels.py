@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from raystudy.spec.model import PixelSpec
 
-BLOCK = 1 << 17
+BLOCK = 1 << 16
 """Values that are normalised at once on a CPU: few enough to stay in its cache between the three operations."""
 
 
