@@ -94,7 +94,7 @@ def train_stock(spec: TrialSpec, report: Callable[[dict[str, float], MaskRCNN, t
         optimizer.step()
         if (iteration + 1) % spec.eval_interval == 0:
             metrics = evaluate_stock(model, validation)
-            report({"iteration": iteration + 1, "loss": float(total), **metrics}, model, optimizer)
+            report({"iteration": iteration + 1, "loss": total.item(), **metrics}, model, optimizer)
     return time.process_time() - began
 
 
