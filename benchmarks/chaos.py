@@ -32,6 +32,9 @@ KILLS_OF_A_STUDY = {1: 12, 2: 4}
 TIMEOUT_S = 600.0
 """A study that commits nothing for so long hangs."""
 
+STARTS_AT_THE_END = 3
+"""A study that ends with an error is started again, as people would; trials that have failed for good stay failed."""
+
 MOST_IN_A_ROW = 2
 """Kills of one segment that did not advance in between: four failures in a row are what raystudy gives up at."""
 
@@ -132,9 +135,12 @@ def disturb(
         for kind in _kill_now_and_then(life, kills, draw):
             tally.kills[kind] += 1
             tell(f"kill {sum(tally.kills.values())}: {kind}, at {life.committed()} of {life.plan.shared_iterations}")
-        _wait(life, lambda: life.process.poll() is not None)
-        if life.process.returncode != 0:  # a driver that was killed at its very end, or a trial that failed
-            tell(f"the study ended with status {life.process.returncode}: {life.told()[-1000:]}")
+        for _ in range(STARTS_AT_THE_END):
+            _wait(life, lambda: life.process.poll() is not None)
+            if life.process.returncode == 0:
+                break
+            tell(f"the study ended with status {life.process.returncode}, and is started again: {life.told()[-600:]}")
+            life.start_again()
     except TimeoutError as error:
         tally.hung += 1
         tell(f"{error}: {life.told()}")
@@ -200,6 +206,8 @@ def _kill_now_and_then(life: Life, kills: int, draw: random.Random) -> Iterator[
     kinds = KINDS[:-1] if life.workers == 1 else (KINDS[-1], *KINDS[:-1])  # controllers first: only groups have them
     moments = sorted(draw.randrange(9 * life.plan.shared_iterations // 10) for _ in range(kills))
     for number, moment in enumerate(moments):
+        if life.process.poll() not in (None, 0):  # such as a machine too busy for Ray to start in time
+            life.start_again()
         _wait(life, partial(_has_reached, life, moment))
         time.sleep(draw.random())
         kind = kinds[number % len(kinds)]

@@ -48,13 +48,17 @@ class Life:
             if self.process.poll() is not None:
                 return False
             self.process.kill()
-            self.process.wait()
-            self.process = self._start()
+            self.start_again()
             return True
         with suppress(ProcessLookupError):
             os.kill(process_id, signal.SIGKILL)
             return True
         return False
+
+    def start_again(self) -> None:
+        """When its own process has ended, or is about to."""
+        self.process.wait()
+        self.process = self._start()
 
     def told(self) -> str:
         """The end of what it printed."""

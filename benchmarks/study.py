@@ -75,8 +75,9 @@ def run_ours(folder: str, quick: bool) -> None:
     import ray.train
     import ray.tune  # noqa: F401
 
+    from raystudy.cluster.connection import connection
     from raystudy.cluster.settings import RunSettings
-    from raystudy.cluster.tuner import connection, run_plan
+    from raystudy.cluster.tuner import run_plan
     from raystudy.records import TrialState
     from raystudy.spec.plan import make_plan
     from raystudy.store import Store

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def ray_cluster() -> Iterator[None]:
     """Two CPUs, whatever the machine has; the full dashboard, which nested runs need to clean up."""
     os.environ.pop("RAY_ADDRESS", None)
-    from raystudy.cluster.tuner import prepare_environment
+    from raystudy.cluster.connection import prepare_environment
 
     prepare_environment()
     import ray

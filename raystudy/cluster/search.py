@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from raystudy.cluster.connection import prepare_environment
 from raystudy.cluster.preflight import preflight
 from raystudy.cluster.settings import RunSettings
-from raystudy.cluster.tuner import connected, most_workers, opened_gate, prepare_environment, tune
+from raystudy.cluster.tuner import connected, most_workers, opened_gate, tune
 from raystudy.cluster.weights import adopt_weights
 from raystudy.errors import SpecError
 from raystudy.search_records import SearchRecord, SearchTrial

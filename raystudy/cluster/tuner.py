@@ -1,21 +1,18 @@
 """One study: Tune over its plan."""
 
 import dataclasses
-import logging
-import os
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raystudy.cluster.connection import connection
 from raystudy.cluster.ledger import pending_segments, settle
 from raystudy.cluster.settings import RunSettings
 from raystudy.cluster.spot import address_of_notices
 from raystudy.cluster.tracked_runs import TrackedRun
 from raystudy.cluster.worker_log import last_lines
-from raystudy.files import scratch
 from raystudy.errors import ClusterError
+from raystudy.files import scratch
 from raystudy.records import TrialRecord, TrialState
 from raystudy.spec.plan import Plan, Segment
 from raystudy.store import Store
@@ -185,64 +182,6 @@ def with_device(settings: RunSettings) -> RunSettings:
         raise ClusterError("the cluster has no machine for trials yet: say what those will have with --device")
     has_gpu = any(machine.get("GPU", 0) for machine in machines)
     return dataclasses.replace(settings, device="cuda" if has_gpu else "cpu")
-
-
-@contextmanager
-def connection(*, nested: bool) -> "Iterator[None]":
-    """A connection to the running cluster, or a local one for as long as it is needed.
-
-    Args:
-        nested: whether nodes run in groups of workers.
-    """
-    prepare_environment()
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    else:
-        # The dashboard is what lets Train clean up after a driver that died; a study without nested runs needs none.
-        ray.init(
-            address="local",
-            include_dashboard=nested,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            _temp_dir=_short_temporary_folder(),
-        )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def prepare_environment() -> None:
-    """Settings of Ray that it reads when it is imported or started."""
-    defaults = {
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
-        "RAY_TRAIN_METRICS_ENABLED": "0",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # our storage is what a study resumes from, not Tune's snapshots
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "OMP_NUM_THREADS": "1",
-    }
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-    if os.environ.get("RAY_ADDRESS") and "RAY_AUTH_MODE" not in os.environ:
-        token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-        if "RAY_AUTH_TOKEN" in os.environ or token.is_file():
-            os.environ["RAY_AUTH_MODE"] = "token"
-
-
-def _short_temporary_folder() -> str:
-    """Ray's sockets lie below it, and their paths must stay under 107 characters."""
-    return os.environ.get("RAY_TMPDIR") or str(Path(tempfile.gettempdir()) / "ray")
 
 
 def with_failure(record: TrialRecord, failed: dict[str, str], store: Store) -> TrialRecord:

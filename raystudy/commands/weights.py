@@ -113,7 +113,7 @@ def build_recipe(options: argparse.Namespace) -> PretrainSpec:
 
 def _make(recipe: PretrainSpec, settings: RunSettings) -> Path:
     """As a study's node does: one worker in this process, several in a nested run."""
-    from raystudy.cluster.tuner import connection
+    from raystudy.cluster.connection import connection
     from raystudy.cluster.weights import make_weights
 
     if recipe.workers == 1 or Store.open(settings.storage).has_weights(recipe.weights_id):

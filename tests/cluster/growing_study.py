@@ -13,8 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from raystudy.api import run
+from raystudy.cluster.connection import connection, prepare_environment
 from raystudy.cluster.settings import RunSettings
-from raystudy.cluster.tuner import connection, prepare_environment
 from raystudy.spec.presets import init_axis
 from raystudy.spec.study import StudySpec, with_workers
 from raystudy.store import Store
