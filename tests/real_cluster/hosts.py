@@ -155,7 +155,7 @@ class Hosts:
             "TERM=dumb",
             "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
         ]
-        inside = ["nsenter", "-t", str(self._init(address)), "-m", "-u", "-i", "-n", "-p", "--wd=/"]
+        inside = ["nsenter", "-t", str(self.first_process(address)), "-m", "-u", "-i", "-n", "-p", "--wd=/"]
         with log.open("ab") as stream:
             return subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *inside, *clean, "bash", "-c", command],
@@ -183,7 +183,7 @@ class Hosts:
         """Let one machine see ``text`` in the place of a file, as if its user had edited it."""
         edited = self.folder / f"{address}-{path.name}"
         edited.write_text(text)
-        _run("nsenter", "-t", str(self._init(address)), "-m", "mount", "--bind", str(edited), str(path))
+        _run("nsenter", "-t", str(self.first_process(address)), "-m", "mount", "--bind", str(edited), str(path))
 
     def addresses(self) -> list[str]:
         """All machines that are up."""
@@ -216,7 +216,7 @@ class Hosts:
         self._switch.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _init(self, address: str) -> int:
+    def first_process(self, address: str) -> int:
         """The first process of the machine's namespaces, by its id outside of them: the child of ``unshare``."""
         outer = self._processes[address].pid
         children = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()
@@ -224,7 +224,7 @@ class Hosts:
 
     def _command_lines(self, address: str) -> dict[int, str]:
         """By process id, as it is outside of the machine; zombies have none."""
-        namespace = os.readlink(f"/proc/{self._init(address)}/ns/pid")
+        namespace = os.readlink(f"/proc/{self.first_process(address)}/ns/pid")
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
