@@ -111,6 +111,16 @@ def test_the_printed_lines_give_a_cluster_that_ray_can_start(
     assert opened == [(22, "203.0.113.7/32")]
 
 
+def test_the_bucket_is_made_where_the_machines_are_and_closed_to_the_public(prepare_aws: ModuleType) -> None:
+    s3 = boto3.client("s3", REGION)
+    for _ in range(2):
+        prepare_aws.ensure_bucket(s3, "bucket", REGION)
+    assert s3.get_bucket_location(Bucket="bucket")["LocationConstraint"] == REGION
+    closed = s3.get_public_access_block(Bucket="bucket")["PublicAccessBlockConfiguration"]
+    assert len(closed) == 4
+    assert all(closed.values())
+
+
 def test_the_machines_may_use_the_one_bucket_and_pass_their_own_role_only(prepare_aws: ModuleType) -> None:
     iam = boto3.client("iam")
     prepare_aws.ensure_instance_profile(iam, "bucket")
