@@ -14,9 +14,9 @@ import pytest
 
 from raystudy.cli import main
 from raystudy.cluster.settings import RunSettings
-from raystudy.cluster.tracked_runs import TrackedRun, is_shown, points, tracked_runs
+from raystudy.cluster.tracked_runs import TrackedRun, points, tracked_runs
 from raystudy.cluster.tracking import TrackingSettings, open_tracker
-from raystudy.cluster.tracking_media import PICTURE_KEYS, TABLE_KEY, mask_of, with_media
+from raystudy.cluster.tracking_media import PICTURE_KEYS, TABLE_KEY, with_media
 from raystudy.cluster.tracking_sync import ended_runs
 from raystudy.cluster.tracking_wandb import upload
 from raystudy.cluster.worker import run_segment
@@ -27,14 +27,8 @@ from raystudy.spec.study import Axis, Level, StudySpec
 from raystudy.store import Store
 from tests.cluster.test_tracking import study_record
 from tests.cluster.wandb_standin import ServedRun, Standin
+from tests.cluster.without_ray import FakeRun
 from tests.tiny_trials import settings, tiny_trial
-
-
-class Unheard:
-    """Nobody schedules."""
-
-    def report(self, progress: dict[str, Any]) -> None:
-        """Not heard."""
 
 
 def study() -> StudySpec:
@@ -78,7 +72,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         store.write_study("tiny", study_record(study()))
         runs = tracked_runs(study_record(study()), plan)
         for segment in plan.segments:
-            run_segment(segment, given, Unheard(), runs[segment.segment_id])
+            run_segment(segment, given, FakeRun(), runs[segment.segment_id])
         yield Trained(server, plan, store, given, runs)
         wandb.teardown()
 
@@ -285,24 +279,6 @@ def test_a_broken_picture_costs_neither_the_row_nor_the_trial(
     monkeypatch.setattr("raystudy.cluster.tracking_media._picture", broken)
     assert with_media(point, rows, run, trained.store) == point
     assert "cannot identify image file" in caplog.text
-
-
-def test_pictures_grow_with_the_logarithm_of_the_evaluations() -> None:
-    assert [n for n in range(101) if is_shown(n * 5000, 5000)] == [1, 2, 4, 8, 16, 32, 64]
-    assert not is_shown(5001, 5000)
-
-
-def test_the_better_instance_lies_on_top_and_holes_stay_holes() -> None:
-    square = [2, 2, 12, 2, 12, 12, 2, 12]
-    hole = [5, 5, 8, 5, 8, 8, 5, 8]
-    labels = mask_of(
-        [{"outline": [square, hole], "label": 1}, {"outline": [[0, 0, 4, 0, 4, 4, 0, 4]], "label": 2}], (16, 16)
-    )
-    assert labels[10, 10] == 1
-    assert labels[6, 6] == 0
-    assert labels[3, 3] == 1
-    assert labels[0, 0] == 2
-    assert not mask_of([{"outline": None, "label": 1}], (4, 4)).any()
 
 
 def _examples(store: Store, segment_id: str, iteration: int) -> tuple[Path, dict[str, Any]]:
