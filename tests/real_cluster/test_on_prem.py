@@ -89,12 +89,12 @@ def test_a_study_survives_a_dead_machine_and_one_that_was_cut_off(hosts: Hosts) 
     victim = study.wait_for_mid_trial([name for name, address in ADDRESSES.items() if address in WORKERS])
     with step(f"{victim.host} dies at iteration {victim.committed} of {victim.segment}", limit=5):
         hosts.kill(ADDRESSES[victim.host])
-    study.wait_until_moved_on(victim, limit=180)
+    study.wait_until_moved_on(victim, limit=400)
 
     victim = study.wait_for_mid_trial([n for n, a in ADDRESSES.items() if a in WORKERS and hosts.is_up(a)])
     with step(f"{victim.host} is cut off at iteration {victim.committed} of {victim.segment}", limit=5):
         hosts.cut(ADDRESSES[victim.host])
-    study.wait_until_moved_on(victim, limit=180)
+    study.wait_until_moved_on(victim, limit=400)
     hosts.heal(ADDRESSES[victim.host])
 
     cluster.open_tunnel(page["dashboard"])
