@@ -89,8 +89,9 @@ class Row:
         return figure <= self.at_most
 
     def figure_text(self, found: Outcome) -> str:
-        """``5.3x (5.1-5.6)``: times as fast as the peer, or its share of the peer's."""
-        return "{} ({}-{})".format(*(self.ratio_text(value) for value in self.figures(found)))
+        """``5.3x (5.1x-5.6x)``: times as fast as the peer, or its share of the peer's; the spread of several rounds."""
+        middle, least, largest = (self.ratio_text(value) for value in self.figures(found))
+        return middle if least == largest else f"{middle} ({least}-{largest})"
 
     def ratio_text(self, value: float | None) -> str:
         """A ratio as this row's kind writes it; small shares in percent."""
