@@ -56,7 +56,8 @@ def in_levels(others: Sequence[str], study: Mapping[str, Any]) -> list[str]:
     """The texts of ``varying`` as the study calls them, ``row cascade`` for a list of fields, where its axes allow it.
 
     An axis is named when its levels change a field that is no named factor and when they follow from those fields; the
-    fields stay when that tells fewer trials apart than they do.
+    fields stay when that tells fewer trials apart than they do. What an axis of inits changes beside the init, such as
+    the rate that a search found for each, is part of the init and makes no two settings: inits are what is compared.
 
     Args:
         others: of each of the study's trials.
@@ -66,15 +67,16 @@ def in_levels(others: Sequence[str], study: Mapping[str, Any]) -> list[str]:
     levels = [of_trial.get(trial_id, {}) for trial_id in study["trials"]]
     if not all(levels):
         return list(others)
-    telling = []
+    telling, arms = [], []
     for axis in axes:
         changed = {path for level in axis["levels"] for path in level["overrides"]}
         of_axis = {(other, own.get(axis["name"])) for other, own in zip(others, levels, strict=True)}
         follows = len(of_axis) == len(set(others))
         if follows and len(axis["levels"]) > 1 and not all(_is_named(f"{path}.") for path in changed):
-            telling.append(axis["name"])
+            (arms if "init.kind" in changed else telling).append(axis["name"])
     named = [", ".join(_level_words(axis, own[axis]) for axis in telling) for own in levels]
-    return named if len(set(zip(others, named, strict=True))) == len(set(named)) else list(others)
+    of_arm = [(name, *(own[axis] for axis in arms)) for name, own in zip(named, levels, strict=True)]
+    return named if len(set(zip(others, of_arm, strict=True))) == len(set(of_arm)) else list(others)
 
 
 def _level_words(axis: str, level: str) -> str:

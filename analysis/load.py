@@ -83,7 +83,8 @@ def load_study(storage: str, study: str) -> StudyTable:
     if content is None:
         known = [name.removesuffix(".json") for name in reader.names("studies") if name.endswith(".json")]
         raise StorageError(f"{storage} has no study {study!r}; it has {', '.join(known) or 'none'}")
-    specs: dict[str, dict[str, Any]] = content["trials"]
+    specs = _in_order(content)
+    content = {**content, "trials": specs}
     paths = content.get("paths") or {}
     progress = functools.cache(functools.partial(segment_progress, reader))
     records = reader.read_all(
@@ -107,6 +108,19 @@ def load_study(storage: str, study: str) -> StudyTable:
         provenance={key: content.get(key) for key in ("question", "axes", "versions", "commit")},
         links=_links(reader, study),
     )
+
+
+def _in_order(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The specs of the study's trials by id, in the order of its axes and levels; the file has ids by the alphabet."""
+    specs: dict[str, dict[str, Any]] = content["trials"]
+    of_trial, axes = content.get("levels") or {}, (content.get("spec") or {}).get("axes") or ()
+    position = {axis["name"]: {level["name"]: at for at, level in enumerate(axis["levels"])} for axis in axes}
+
+    def place(trial_id: str) -> list[int]:
+        own = of_trial.get(trial_id, {})
+        return [levels.get(own.get(axis), 0) for axis, levels in position.items()]
+
+    return {trial_id: specs[trial_id] for trial_id in sorted(specs, key=place)}
 
 
 def _record(

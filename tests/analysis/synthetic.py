@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from raystudy import atomic
 from raystudy.provenance import WeightsProvenance
 from raystudy.records import (
     EvalRow,
@@ -86,7 +87,8 @@ def write_study(
         iterations=800,
         wall_time_s=70.0,
     )
-    _write(storage / "weights" / "tiny-gn-w" / "provenance.json", json.dumps(weights.to_dict()))
+    told = json.dumps(weights.to_dict())
+    atomic.publish_folder(storage / "weights" / "tiny-gn-w", lambda place: _write(place / "provenance.json", told))
     return name
 
 

@@ -50,3 +50,16 @@ def test_named_factors_are_no_part_of_it() -> None:
 def test_an_axis_that_leaves_a_field_as_it_is_in_some_levels_tells_no_more_than_the_field() -> None:
     row = _axis("row", evaluation__flip=(False, True, True), seed=(0, 0, 1))
     assert _others(row) == ["evaluation.flip=False", "evaluation.flip=True", "evaluation.flip=True"]
+
+
+def test_what_was_searched_for_each_init_makes_no_two_settings() -> None:
+    each = Axis(
+        name="init",
+        levels=tuple(
+            Level(name=init, overrides={"init.kind": init, "optimizer.base_lr": rate})
+            for init, rate in (("random", 0.04), ("pretrained", 0.02))
+        ),
+    )
+    row = _axis("row", evaluation__flip=(False, True))
+    assert set(_others(each, SMOKE.seed_axis((0, 1)))) == {""}
+    assert _others(each, row) == ["row 0", "row 1"] * 2

@@ -1,6 +1,7 @@
 """The metric that a study is answered by: keypoint AP or VOC AP where its detectors are for that."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from analysis.load import load_study
 from analysis.metrics import iou_deltas, metric_deltas
 from analysis.report import write_report
 from analysis.statistics import NUM_DRAWS
+from raystudy import atomic
 from raystudy.evaluation.coco import CocoEvaluator
 from raystudy.evaluation.matches import Matches, average_precisions, precision_and_recall
 from raystudy.spec.evaluation import EvalSpec
@@ -98,7 +100,8 @@ def test_keypoints_have_intervals_from_their_own_matches(tmp_path: Path) -> None
     name = write_study(tmp_path, specs, truth)
     for trial_id, by_kind in stored.items():
         total = next(spec.schedule.total for spec in specs if spec.trial_id == trial_id)
-        save(by_kind, tmp_path / "segments" / f"{trial_id}-branch" / "matches" / str(total))
+        place = tmp_path / "segments" / f"{trial_id}-branch" / "matches" / str(total)
+        atomic.publish_folder(place, functools.partial(save, by_kind))
     study = load_study(str(tmp_path), name)
     (one,) = evidence(study)
 
@@ -128,6 +131,5 @@ def test_keypoints_have_intervals_from_their_own_matches(tmp_path: Path) -> None
 
 
 def save(by_kind: Mapping[str, Matches], folder: Path) -> None:
-    folder.mkdir(parents=True)
     for kind, matches in by_kind.items():
         matches.save(folder / f"{kind}.npz")

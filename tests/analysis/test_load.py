@@ -10,6 +10,7 @@ from analysis.load import load_study
 from raystudy import atomic
 from raystudy.errors import RowsError, StorageError
 from raystudy.records import TrialState
+from raystudy.spec.trial import replaced
 from tests.analysis.synthetic import Made, catch_up, rows_of, trial, without, write_segment, write_study
 
 SPECS = [trial(init, k, seed) for init in ("random", "pretrained") for k in (1, 2, 4) for seed in (0, 1)]
@@ -163,6 +164,17 @@ def test_settings_go_from_most_to_least_data(tmp_path: Path) -> None:
     specs = [trial("random", 1, num_images=n) for n in (45, 1350, 450)]
     study = load_study(str(tmp_path), write_study(tmp_path, specs, catch_up))
     assert [setting[2] for setting in settings(study)] == ["1,350 images", "450 images", "45 images"]
+
+
+def test_settings_go_in_the_order_of_the_studys_axes(tmp_path: Path) -> None:
+    specs = {norm: replaced(trial("random", 1), **{"model.norm": norm}) for norm in ("gn", "bn")}
+    name = write_study(tmp_path, list(specs.values()), catch_up)
+    file = tmp_path / "studies" / f"{name}.json"
+    content = json.loads(file.read_text())
+    content["levels"] = {spec.trial_id: {"norm": norm} for norm, spec in specs.items()}
+    content["spec"] = {"axes": [{"name": "norm", "levels": [{"name": norm, "overrides": {}} for norm in specs]}]}
+    file.write_text(json.dumps(content, sort_keys=True))
+    assert list(load_study(str(tmp_path), name).trials["norm"]) == ["gn", "bn"]
 
 
 def test_addresses_of_tracking_are_links(tmp_path: Path) -> None:

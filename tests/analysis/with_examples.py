@@ -28,7 +28,6 @@ def instance(label: int, box: list[float], score: float | None = None) -> dict[s
 def write_examples(folder: Path, detections: list[dict[str, Any]], num_pictures: int = 3, side: int = 40) -> None:
     """``num_pictures`` pictures with a disc and a star each, and the same detections in all."""
 
-
     def fill(folder: Path) -> None:
         _fill(folder, detections, num_pictures, side)
 
