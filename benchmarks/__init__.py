@@ -24,4 +24,9 @@ How a row is added
 
 Every row is measured in a process of its own, with one thread, in turns with its peer; what counts is CPU time of that
 process (and of its children where the row says so), since other load on the machine hardly moves it.
+
+Other claims are judged by commands of their own, which exit with 1 when they do not hold: ``python -m benchmarks.NAME``
+of ``parity`` (numbers equal to torchvision's), ``data_index`` (memory of a large data set), ``shared_trunks`` (the same
+bits for fewer iterations), ``tracking`` (what Weights & Biases costs). ``architectures`` and ``gpu_hours`` print tables
+of the documentation, ``precision`` what bf16 costs in AP.
 """
