@@ -43,26 +43,10 @@ def what_is_missing() -> str:
     packages = {package for tool, package in _NEEDED.items() if shutil.which(tool, path=path) is None}
     if packages:
         return f"needs {', '.join(sorted(packages))}: apt-get install -y {' '.join(sorted(packages))}"
-    tried = subprocess.run(
-        [
-            "unshare",
-            "--net",
-            "--pid",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--fork",
-            "--mount-proc",
-            "mount",
-            "-t",
-            "tmpfs",
-            "none",
-            "/run",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    kinds = ["--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--mount-proc"]
+    parts = "mount -t tmpfs none /run; ip link add bridge type bridge; ip link add name port type veth peer name eth0"
+    command = ["unshare", *kinds, "bash", "-ec", parts]
+    tried = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=False)
     return f"may not make namespaces here: {tried.stderr.strip()}" if tried.returncode else ""
 
 
