@@ -212,7 +212,9 @@ def _kill_now_and_then(life: Life, kills: int, draw: random.Random) -> Iterator[
         time.sleep(draw.random())
         kind = kinds[number % len(kinds)]
         victim = _victim(life, kind, last)
-        if victim is None:  # nobody of that kind is at work: the study's own process is always there
+        if victim is None:  # nobody of that kind is at work: whoever is, else the study's own process
+            kind, victim = "worker", _victim(life, "worker", last)
+        if victim is None:
             kind, victim = "driver", (life.process.pid, "")
         if life.kill(victim[0]):
             yield kind
