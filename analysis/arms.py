@@ -67,7 +67,8 @@ def in_levels(others: Sequence[str], study: Mapping[str, Any]) -> list[str]:
     levels = [of_trial.get(trial_id, {}) for trial_id in study["trials"]]
     if not all(levels):
         return list(others)
-    telling, arms = [], []
+    telling: list[str] = []
+    arms: list[str] = []
     for axis in axes:
         changed = {path for level in axis["levels"] for path in level["overrides"]}
         of_axis = {(other, own.get(axis["name"])) for other, own in zip(others, levels, strict=True)}
