@@ -85,7 +85,8 @@ class Matches:
             arrays = {name: stored[name] for name in stored.files}
         version = int(arrays.pop("version", -1))
         if version != MATCHES_VERSION:
-            raise DataError(f"{getattr(path, 'name', 'a file')} has matches of version {version}, but this raystudy reads {MATCHES_VERSION}")
+            name = getattr(path, "name", "a file")
+            raise DataError(f"{name} has matches of version {version}, but this raystudy reads {MATCHES_VERSION}")
         shape = (len(AREA_RANGES), len(IOU_THRESHOLDS), len(arrays["scores"]))
         for name in ("matched", "ignored"):
             arrays[name] = np.unpackbits(arrays[name], count=int(np.prod(shape))).astype(bool).reshape(shape)
