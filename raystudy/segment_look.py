@@ -79,10 +79,12 @@ class SegmentLook:
     def rows_folders(self) -> list[tuple[str, bool]]:
         """Where final rows lie, and whether the folder is a published one: the longest first, then to fall back on."""
         found = [(c.iteration, self.folder("checkpoints", c), True) for c in self.valid("checkpoints")]
-        ended = self.ended()
-        if ended is not None:
+        results = self.valid("results")
+        if results and results[-1].attempt == self.lineage.newest:  # no later one supersedes it
+            found.append((results[-1].iteration, self.folder("results", results[-1]), True))
+        elif (ended := self.ended()) is not None:
             found.append((ended.commit.iteration, ended.folder, ended.is_published))
-            found.sort(key=lambda item: item[0])  # at the same iteration the result is last, and is read
+        found.sort(key=lambda item: item[0])  # at the same iteration the result is last, and is read
         return [(folder, is_published) for _, folder, is_published in reversed(found)]
 
     def _result(self, commit: Commit) -> Ended | None:
