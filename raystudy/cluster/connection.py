@@ -69,6 +69,7 @@ def prepare_environment() -> None:
         "RAY_TRAIN_METRICS_ENABLED": "0",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # our storage is what a study resumes from, not Tune's snapshots
+        "TUNE_WARN_THRESHOLD_S": "30",  # on a busy machine a look at the storage takes longer than Tune expects
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
