@@ -21,7 +21,7 @@ study: $(INSTALLED)
 	$(BIN)/python experiments/schedule_length.py --preset demo $(ARGS)
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 # Its machines die with it, also when the time is up.
 test-cluster: $(INSTALLED)
