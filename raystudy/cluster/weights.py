@@ -139,8 +139,17 @@ def _train_in_workers(recipe: PretrainSpec, settings: RunSettings) -> None:
     from raystudy.cluster.nested import run_in_workers
 
     config = {"recipe": to_dict(recipe), "settings": to_dict(settings)}
-    run_in_workers(_worker, config, node_id=recipe.weights_id, workers=recipe.workers)
-    refusal = Store.open(settings.storage).files.read_json(_refusal(recipe.weights_id))
+    try:
+        run_in_workers(_worker, config, node_id=recipe.weights_id, workers=recipe.workers)
+    except Exception:
+        _raise_refusal(settings, recipe.weights_id)
+        raise
+    _raise_refusal(settings, recipe.weights_id)
+
+
+def _raise_refusal(settings: RunSettings, weights_id: str) -> None:
+    """Raise what a worker has said that cannot be, in its own words instead of Train's tracebacks of all workers."""
+    refusal = Store.open(settings.storage).files.read_json(_refusal(weights_id))
     if refusal is not None:
         kinds = {kind.__name__: kind for kind in _REFUSALS}
         raise kinds[refusal["kind"]](refusal["problems"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from raystudy.data.jpeg import fast_decoder
 from raystudy.errors import DataError
@@ -41,6 +41,10 @@ def read_picture(path: Path, height: int, width: int) -> NDArray[np.uint8]:
                 pixels = _to_rgb(_turned(opened, height, width))
     except FileNotFoundError as e:
         raise DataError(f"picture {path} is not there") from e
+    except UnidentifiedImageError as e:  # its own words name an object in memory
+        raise DataError(
+            f"picture {path} cannot be read (it is no picture); replace it or drop it from the annotations"
+        ) from e
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise DataError(f"picture {path} cannot be read ({e}); replace it or drop it from the annotations") from e
     if pixels.shape != (height, width, 3):
