@@ -5,6 +5,7 @@ process start. With several, a nested Ray Train run starts them. Both call the s
 where training happens and nowhere before.
 """
 
+import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
     from raystudy.cluster.worker import Run
 
 
+THREAD_TIMEOUT_S = 120
+"""How long Tune waits for a finished node's thread to end before it takes the process to be lost; its own 2 s are too
+few on a busy machine."""
+
+
 def drive(config: dict[str, Any]) -> None:
     """Run one node: a pre-training or a segment."""
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(THREAD_TIMEOUT_S))  # read when the process is reused
     if config["kind"] == "pretraining":
         _pretrain(config)
     elif _needs_workers(config["node"]["spec"]["workers"]):

@@ -42,6 +42,11 @@ class Flights:
         return node_id
 
     @property
+    def trials(self) -> set[str]:
+        """Tune's ids of the trials at work."""
+        return set(self._flying)
+
+    @property
     def nodes(self) -> set[str]:
         """Ids of the nodes at work."""
         return {node_id for node_id, _ in self._flying.values()}

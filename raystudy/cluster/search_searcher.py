@@ -84,6 +84,11 @@ class SearchSearcher(Searcher):
         self._flights.begin(trial_id, node_id, groups[0])
         return self._config(kind, node_id, node, trial)
 
+    @property
+    def flying(self) -> set[str]:
+        """Tune's ids of the trials at work."""
+        return self._flights.trials
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take what the node has brought into account; one that failed is handed out again a few times."""
         node_id = self._flights.end(trial_id)

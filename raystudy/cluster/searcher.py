@@ -81,6 +81,11 @@ class PlanSearcher(Searcher):
             return self._config("pretraining", node_id, self._pretrainings.pop(node_id))
         return self._config("segment", node_id, self._waiting.pop(node_id))
 
+    @property
+    def flying(self) -> set[str]:
+        """Tune's ids of the trials at work."""
+        return self._flights.trials
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Hand a node out again that has failed, or give it up; free what a finished one has made needless."""
         release_forks(self._store, self._plan)

@@ -89,6 +89,7 @@ def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, *, ne
     import ray.tune
 
     from raystudy.cluster.driver import drive
+    from raystudy.cluster.lost_trials import LostTrials
 
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(drive, _driver_resources(settings, nested=nested)),
@@ -104,6 +105,7 @@ def tune(searcher: "PlanSearcher | SearchSearcher", settings: RunSettings, *, ne
             name=settings.study,
             storage_path=str(scratch(settings.storage) / ".ray" / "tune"),
             failure_config=ray.tune.FailureConfig(max_failures=0),
+            callbacks=[LostTrials(searcher)],
             verbose=0,
         ),
     )
