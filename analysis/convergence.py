@@ -65,13 +65,6 @@ class ScheduleLine:
         return self.random.mean - self.pretrained.mean
 
     @property
-    def mask_delta(self) -> float:
-        """Random minus pre-trained, mask AP."""
-        if self.random is None or self.pretrained is None:
-            return math.nan
-        return self.random.mask_mean - self.pretrained.mask_mean
-
-    @property
     def arms(self) -> tuple[Arm | None, Arm | None]:
         """Random and pre-trained."""
         return self.random, self.pretrained
@@ -121,15 +114,6 @@ def settings(study: StudyTable) -> list[Setting]:
     trials["size"] = -trials["train_images"].fillna(trials["fraction"])
     values = trials.sort_values(["group", "size"], kind="stable")[list(SETTING)].astype(str)
     return list(dict.fromkeys(values.itertuples(index=False, name=None)))
-
-
-def slope_per_unit(lines: list[ScheduleLine], init: str) -> float:
-    """AP that the longest schedule gained over the next shorter one, per 1x; nan with fewer than two schedules."""
-    found = [(line.units, arm.mean) for line in lines if (arm := line.arm(init)) is not None]
-    if len(found) < 2:
-        return math.nan
-    (units_before, before), (units, last) = found[-2:]
-    return (last - before) / (units - units_before)
 
 
 def leaps(study: StudyTable) -> pd.DataFrame:

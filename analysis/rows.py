@@ -15,9 +15,8 @@ import pyarrow as pa
 
 from analysis.files import StorageReader
 from raystudy.errors import RowsError
-from raystudy.records import ROWS_VERSION, SegmentRef, TrialRecord, TrialState, columns
+from raystudy.records import ROWS_VERSION, VERSION_KEY, SegmentRef, TrialRecord, TrialState, columns
 
-VERSION_KEY = b"raystudy_rows_version"
 CATEGORIES = ("trial_id", "init", "norm", "backbone", "schedule", "data", "other")
 NUMBERS = ("seed", "total", "units", "fraction", "train_images")
 """Factors of the trial that every row carries."""

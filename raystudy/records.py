@@ -13,12 +13,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from raystudy.errors import RowsError
 
-ROWS_VERSION = 1
-"""Of the columns below. A reader refuses rows of another version."""
+ROWS_VERSION, VERSION_KEY = 1, b"raystudy_rows_version"
+"""Of the columns below, and its key in a file's metadata. A reader refuses rows of another version."""
 
 MEASURED_COLUMNS = frozenset({"wall_time_s", "iterations_per_s", "data_wait_s", "memory_mib", "utilization"})
 
@@ -143,7 +143,7 @@ def columns() -> dict[str, type]:
     found: dict[str, type] = {}
     for row_type in (TrainRow, EvalRow):
         for f in dataclasses.fields(row_type):
-            found[f.name] = {"str": str, "int": int, "float": float}[_type_name(f.type)]
+            found[f.name] = cast(type, f.type)
     return found
 
 
@@ -239,19 +239,13 @@ def record_from_dict(data: dict[str, Any]) -> TrialRecord:
     return TrialRecord(**{**data, "segments": segments, "state": TrialState(data["state"])})
 
 
-def _type_name(annotation: Any) -> str:
-    return annotation if isinstance(annotation, str) else str(annotation.__name__)
-
-
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as one Arrow IPC file that bears the version of its columns."""
     import pyarrow as pa
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-    schema = pa.schema(
-        [(name, kinds[kind]) for name, kind in columns().items()],
-        metadata={b"raystudy_rows_version": str(ROWS_VERSION).encode()},
-    )
+    fields = [(name, kinds[kind]) for name, kind in columns().items()]
+    schema = pa.schema(fields, metadata={VERSION_KEY: str(ROWS_VERSION).encode()})
     table = pa.Table.from_pylist([row_to_dict(row) for row in rows], schema=schema)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         writer.write_table(table)
@@ -274,7 +268,7 @@ def rows_from_bytes(content: bytes, place: str) -> list[Row]:
         table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
     except pa.ArrowInvalid as error:
         raise RowsError(f"{place} is not a file of rows: {error}") from error
-    version = (table.schema.metadata or {}).get(b"raystudy_rows_version", b"none").decode()
+    version = (table.schema.metadata or {}).get(VERSION_KEY, b"none").decode()
     if version != str(ROWS_VERSION):
         raise RowsError(f"{place} holds rows of version {version}, but this raystudy reads version {ROWS_VERSION}")
     return [row_from_dict(item) for item in table.to_pylist()]
