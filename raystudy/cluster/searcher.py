@@ -6,6 +6,7 @@ and when slots are scarce the longest remaining path goes first.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -55,11 +56,11 @@ class PlanSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next node that can start; None when all that are left wait; FINISHED when none is left."""
-        self._drop_hopeless()
+        can_start = self._look()
         if self.refusal is not None or not (self._pretrainings or self._waiting or self._flights.nodes):
             return str(Searcher.FINISHED)
         ready = [(self._priority_of_weights(key), key) for key in self._pretrainings]
-        ready += [(segment.remaining, key) for key, segment in self._waiting.items() if self._can_start(segment)]
+        ready += [(segment.remaining, segment.segment_id) for segment in can_start]
         ready = [item for item in ready if self._flights.may_try(item[1]) and not self._is_elsewhere(item[1])]
         flying = self._flights.groups
         if not ready:
@@ -144,7 +145,7 @@ class PlanSearcher(Searcher):
 
     def _try_again(self, node_id: str, node: Segment | PretrainSpec) -> None:
         is_segment = isinstance(node, Segment)
-        progress = self._store.segment(node_id).committed_iteration() if is_segment else 0
+        progress = self._reached(node_id) if is_segment else 0
         if not self._flights.fail(node_id, progress):
             self.failed[node_id] = f"it failed {self._flights.failures(node_id)} times in a row"
         elif isinstance(node, Segment):
@@ -161,27 +162,36 @@ class PlanSearcher(Searcher):
         """Before everything that waits for it."""
         return 1 + max((s.remaining for s in self._waiting.values() if s.spec.init.weights_id == weights_id), default=0)
 
-    def _can_start(self, segment: Segment) -> bool:
-        init = segment.spec.init
-        if init.kind == "pretrained" and not self._store.has_weights(init.weights_id):
-            return False
-        return segment.parent is None or (self._store.segment(segment.parent).committed_iteration() >= segment.start)
+    def _look(self) -> list[Segment]:
+        """Waiting segments that can start; what waits for something that will never be there is given up.
 
-    def _drop_hopeless(self) -> None:
-        """Give up what waits for something that will never be there."""
+        On an object store each question is a request: of each weights and each trunk it is asked once.
+        """
+        has_weights, reached = cache(self._store.has_weights), cache(self._reached)
+        can_start = []
         for segment_id, segment in list(self._waiting.items()):
-            if self._can_start(segment):
-                continue
-            parent, weights_id = segment.parent, segment.spec.init.weights_id
-            if weights_id in self.failed:
-                self.failed[segment_id] = f"its weights {weights_id} could not be made: {self.failed[weights_id]}"
-            elif parent is not None and parent in self.failed:
-                self.failed[segment_id] = f"its trunk {parent} failed before iteration {segment.start}"
-            elif parent is not None and not self._is_open(parent) and has_stopped(self._store, parent):
-                self.failed[segment_id] = f"its trunk {parent} ended before iteration {segment.start}"
-            else:
-                continue
-            del self._waiting[segment_id]
+            init = segment.spec.init
+            has_init = init.kind != "pretrained" or has_weights(init.weights_id)
+            if has_init and (segment.parent is None or reached(segment.parent) >= segment.start):
+                can_start.append(segment)
+            elif reason := self._hopeless(segment):
+                self.failed[segment_id] = reason
+                del self._waiting[segment_id]
+        return can_start
+
+    def _reached(self, segment_id: str) -> int:
+        return self._store.segment(segment_id).committed_iteration()
+
+    def _hopeless(self, segment: Segment) -> str:
+        """Why what a segment waits for will never be there; empty while it may."""
+        parent, weights_id = segment.parent, segment.spec.init.weights_id
+        if weights_id in self.failed:
+            return f"its weights {weights_id} could not be made: {self.failed[weights_id]}"
+        if parent is not None and parent in self.failed:
+            return f"its trunk {parent} failed before iteration {segment.start}"
+        if parent is not None and not self._is_open(parent) and has_stopped(self._store, parent):
+            return f"its trunk {parent} ended before iteration {segment.start}"
+        return ""
 
     def _is_open(self, segment_id: str) -> bool:
         return segment_id in self._waiting or segment_id in self._flights.nodes

@@ -175,16 +175,16 @@ def _demo() -> Preset:
 
 def _smoke() -> Preset:
     demo = _demo()
-    unit = 18
+    unit = 9
     base = dataclasses.replace(
         demo.base,
-        schedule=ScheduleSpec.from_units(1, unit, warmup_iterations=3),
-        data=shapes_data(ShapesSpec(num_train=64, num_val=10)),
-        eval_interval=6,
-        log_interval=6,
+        schedule=ScheduleSpec.from_units(1, unit, warmup_iterations=2),
+        data=shapes_data(ShapesSpec(num_train=64, num_val=6)),
+        eval_interval=3,
+        log_interval=3,
     )
     pretraining = dataclasses.replace(
-        _textures(), iterations=20, warmup_iterations=5, num_pictures=640, num_held_out=64
+        _textures(), iterations=10, warmup_iterations=3, num_pictures=320, num_held_out=64
     )
     return Preset(
         name="smoke", base=base, unit=unit, schedules=(1, 2), compared_at=1, seeds=(0,), pretraining=pretraining
