@@ -1,6 +1,7 @@
 """Nodes of a plan that are at work, and how often those that failed may try again."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,10 @@ from raystudy.cluster.room import Group
 
 DELAYS_S = (1.0, 4.0, 16.0)
 """Before the second, third and fourth attempt; whoever fails at once costs no hot loop."""
+
+
+MOST_LOSSES = 20
+"""How often a node may end before it has begun: that is not its own failure, yet nothing goes on for ever."""
 
 
 @dataclass(slots=True)
@@ -29,6 +34,7 @@ class Flights:
         self._clock = clock
         self._flying: dict[str, tuple[str, Group]] = {}
         self._failures: dict[str, _Failures] = {}
+        self._losses: Counter[str] = Counter()
 
     def begin(self, trial_id: str, node_id: str, group: Group) -> None:
         """A node starts, as this trial of Tune's."""
@@ -67,6 +73,12 @@ class Flights:
             return False
         tell("failure", node=node_id, in_a_row=count, again_in_s=delay)
         return True
+
+    def lose(self, node_id: str) -> bool:
+        """A node has ended before it began, by no fault of its own; whether it may try again, which is at once."""
+        self._losses[node_id] += 1
+        tell("lost", node=node_id, times=self._losses[node_id])
+        return self._losses[node_id] <= MOST_LOSSES
 
     def failures(self, node_id: str) -> int:
         """How often it failed in a row."""

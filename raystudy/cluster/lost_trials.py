@@ -19,8 +19,8 @@ class HandsOutNodes(Protocol):
         """Tune's ids of the trials that it takes to be at work."""
         ...
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial has ended."""
+    def on_trial_lost(self, trial_id: str) -> None:
+        """A trial has ended before its node began."""
         ...
 
 
@@ -34,4 +34,4 @@ class LostTrials(Callback):
         """Before Tune asks for more: whatever has ended in an earlier step has been told of by then, or never will."""
         for trial in trials:
             if trial.status == Trial.ERROR and trial.trial_id in self._searcher.flying:
-                self._searcher.on_trial_complete(trial.trial_id, error=True)
+                self._searcher.on_trial_lost(trial.trial_id)

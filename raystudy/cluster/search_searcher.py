@@ -99,6 +99,14 @@ class SearchSearcher(Searcher):
             self.failed[node_id] = f"it failed {self._flights.failures(node_id)} times in a row"
         self._advance()
 
+    def on_trial_lost(self, trial_id: str) -> None:
+        """Hand a node out again that has ended before it began: Tune could not reuse a process for it."""
+        node_id = self._flights.end(trial_id)
+        self._leases.release(node_id)
+        if not self._flights.lose(node_id):
+            self.failed[node_id] = "no process of Tune's could be reused for it"
+        self._advance()
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the storage knows."""
 

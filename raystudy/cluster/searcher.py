@@ -95,7 +95,16 @@ class PlanSearcher(Searcher):
         if result is not None and result.get("refusal"):
             self.failed[node_id] = str(result["refusal"])
         elif error:
-            self._try_again(node_id, self._nodes[node_id])
+            self._try_again(node_id)
+
+    def on_trial_lost(self, trial_id: str) -> None:
+        """Hand a node out again that has ended before it began: Tune could not reuse a process for it."""
+        node_id = self._flights.end(trial_id)
+        self._leases.release(node_id)
+        if self._flights.lose(node_id):
+            self._wait_again(node_id)
+        else:
+            self.failed[node_id] = "no process of Tune's could be reused for it"
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the storage knows."""
@@ -143,12 +152,16 @@ class PlanSearcher(Searcher):
             "tracked": [run.to_dict() for run in self._tracked.get(node_id, ())],
         }
 
-    def _try_again(self, node_id: str, node: Segment | PretrainSpec) -> None:
-        is_segment = isinstance(node, Segment)
-        progress = self._reached(node_id) if is_segment else 0
-        if not self._flights.fail(node_id, progress):
+    def _try_again(self, node_id: str) -> None:
+        progress = self._reached(node_id) if isinstance(self._nodes[node_id], Segment) else 0
+        if self._flights.fail(node_id, progress):
+            self._wait_again(node_id)
+        else:
             self.failed[node_id] = f"it failed {self._flights.failures(node_id)} times in a row"
-        elif isinstance(node, Segment):
+
+    def _wait_again(self, node_id: str) -> None:
+        node = self._nodes[node_id]
+        if isinstance(node, Segment):
             self._waiting[node_id] = node
         else:
             self._pretrainings[node_id] = node

@@ -40,6 +40,16 @@ def test_groups_of_workers_under_kills_of_driver_and_controller_end_with_the_sam
     assert _assert_clean(tmp_path, undisturbed(tmp_path / "undisturbed", 2), workers=2, kills=2)
 
 
+def test_a_study_none_of_whose_processes_can_be_reused_ends_with_the_same_bits(
+    tmp_path: Path, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune then ends trials with an error before their nodes begin, and tells no search algorithm of it."""
+    monkeypatch.setenv("TUNE_FUNCTION_THREAD_TIMEOUT_S", "0")
+    storage = undisturbed(tmp_path / "not-reused", 1)
+    assert "Could not re-use" in (storage.parent / "output.txt").read_text()
+    assert compare(storage, reference, plan_of(1)) == (0, 0, 0)
+
+
 def test_what_is_lost_or_differs_is_found(tmp_path: Path, reference: Path) -> None:
     plan = plan_of(1)
     assert compare(reference, reference, plan) == (0, 0, 0)

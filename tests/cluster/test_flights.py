@@ -1,6 +1,6 @@
 """Attempts: bounded, with pauses, and without a bound for what advances."""
 
-from raystudy.cluster.flights import DELAYS_S, Flights
+from raystudy.cluster.flights import DELAYS_S, MOST_LOSSES, Flights
 
 
 def test_a_node_that_fails_at_once_is_tried_four_times_with_growing_pauses() -> None:
@@ -27,3 +27,10 @@ def test_a_failure_of_one_node_delays_no_other() -> None:
     flights.fail("node", progress=0)
     assert not flights.may_try("node")
     assert flights.may_try("other")
+
+
+def test_a_node_lost_before_it_began_has_not_failed() -> None:
+    flights = Flights(clock=lambda: 0.0)
+    assert [flights.lose("node") for _ in range(MOST_LOSSES + 1)] == [True] * MOST_LOSSES + [False]
+    assert flights.may_try("node")
+    assert flights.failures("node") == 0

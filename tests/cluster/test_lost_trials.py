@@ -1,7 +1,7 @@
 """A trial that Tune ends without telling the search algorithm."""
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 from ray.tune.experiment import Trial
 
@@ -11,11 +11,11 @@ from raystudy.cluster.lost_trials import LostTrials
 class _Searcher:
     def __init__(self) -> None:
         self.flying = {"lost", "at-work"}
-        self.told: list[tuple[str, bool]] = []
+        self.told: list[str] = []
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_lost(self, trial_id: str) -> None:
         self.flying.remove(trial_id)
-        self.told.append((trial_id, error))
+        self.told.append(trial_id)
 
 
 def test_it_is_told_of_once_and_no_other_trial_is() -> None:
@@ -25,4 +25,4 @@ def test_it_is_told_of_once_and_no_other_trial_is() -> None:
     watch = LostTrials(searcher)
     watch.on_step_begin(1, trials)
     watch.on_step_begin(2, trials)
-    assert searcher.told == [("lost", True)]
+    assert searcher.told == ["lost"]
