@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import Tally, compare, disturb, plan_of, rounds, undisturbed
-from benchmarks.chaos_kills import KINDS
+from benchmarks.chaos import TIMEOUT_S, Tally, compare, disturb, plan_of, rounds, undisturbed
+from benchmarks.chaos_kills import KINDS, Life
 from raystudy.records import TrialState
 from raystudy.store import Store
 
@@ -48,6 +48,17 @@ def test_a_study_none_of_whose_processes_can_be_reused_ends_with_the_same_bits(
     storage = undisturbed(tmp_path / "not-reused", 1)
     assert "Could not re-use" in (storage.parent / "output.txt").read_text()
     assert compare(storage, reference, plan_of(1)) == (0, 0, 0)
+
+
+def test_two_studies_at_once_on_one_storage_train_nothing_twice(tmp_path: Path, reference: Path) -> None:
+    """Each with its own process and its own Ray: what one has leased, the other waits for."""
+    plan, storage = plan_of(1), tmp_path / "shared" / "s"
+    storage.parent.mkdir()
+    lives = [Life(storage, plan, 1) for _ in range(2)]
+    assert [life.process.wait(TIMEOUT_S) for life in lives] == [0, 0], lives[0].told()
+    assert compare(storage, reference, plan) == (0, 0, 0)
+    store = Store.open(storage)
+    assert [store.segment(segment.segment_id).newest_attempt() for segment in plan.segments] == [1] * len(plan.segments)
 
 
 def test_what_is_lost_or_differs_is_found(tmp_path: Path, reference: Path) -> None:
