@@ -1,12 +1,9 @@
-"""Reading a storage for analysis: tables of rows, mapped where they are local, and many files at a time."""
+"""Reading a storage for analysis: the files of rows, and many files at a time."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import pyarrow as pa
-
-from raystudy.errors import StorageError
 from raystudy.segment_store import SegmentStore
 from raystudy.store import Store
 
@@ -42,21 +39,9 @@ class StorageReader:
         """What is kept of a segment."""
         return self.store.segment(segment_id)
 
-    def read_rows(self, segment_id: str) -> pa.Table | None:
-        """The final rows of a segment, memory-mapped where they are local; None when there are none."""
-        segment = self.segment(segment_id)
-        if self.store.files.is_local:
-            place = segment.rows_file()
-            source = None if place is None else pa.memory_map(str(place))
-        else:
-            content = segment.rows_content()
-            source = None if content is None else pa.BufferReader(content[0])
-        if source is None:
-            return None
-        try:
-            return pa.ipc.open_file(source).read_all()
-        except pa.ArrowInvalid as error:
-            raise StorageError(f"the rows of {self.root}/{segment.folder} are no Arrow file: {error}") from error
+    def rows_content(self, segment_id: str) -> tuple[bytes, str] | None:
+        """The file with the final rows of a segment, and where it lies; None when there are none."""
+        return self.segment(segment_id).rows_content(is_verified=False)
 
     def read_all(self, read: Callable[[Key], Answer], keys: Iterable[Key]) -> dict[Key, Answer]:
         """``read(key)`` of every key; several at a time where each has to come over the network."""

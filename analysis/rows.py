@@ -1,7 +1,7 @@
 """From segments' Arrow files to one table of rows in pandas, within a bounded memory.
 
-Files are memory-mapped, turned into columns a batch of trials at a time, and let go when the last trial that needs
-them has been read; columns without any number are never copied.
+Files are read and turned into columns a batch of trials at a time, and let go when the last trial that needs them has
+been read; columns without any number are not kept.
 """
 
 from collections import Counter
@@ -14,20 +14,19 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.files import StorageReader
-from raystudy.errors import RowsError
-from raystudy.records import ROWS_VERSION, VERSION_KEY, SegmentRef, TrialRecord, TrialState, columns
+from analysis.segment_rows import KINDS, NUMBERS, TEXTS, Array, RowFiles, SegmentRows, as_numbers
+from raystudy.records import SegmentRef, TrialRecord, TrialState
 
 CATEGORIES = ("trial_id", "init", "norm", "backbone", "schedule", "data", "other")
-NUMBERS = ("seed", "total", "units", "fraction", "train_images")
+FACTOR_NUMBERS = ("seed", "total", "units", "fraction", "train_images")
 """Factors of the trial that every row carries."""
 
-_TEXTS = tuple(name for name, kind in columns().items() if kind is str)
-_COLUMNS = list(columns())
-_MEASUREMENTS = frozenset(name for name, kind in columns().items() if kind is float)
 _BATCH = 500
 """Trials that are turned into columns at once."""
 
 Pieces = dict[str, list[Any]]
+Part = tuple[SegmentRows, int, int]
+"""Rows of a segment from one (inclusive) to another (exclusive)."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,16 @@ def read_rows(reader: StorageReader, trials: pd.DataFrame, records: Mapping[str,
         RowsError: rows of another schema version.
     """
     left = Counter(ref.segment_id for record in records.values() for ref in record.segments)
-    tables: dict[str, pa.Table | None] = {}
+    files = RowFiles()
+    tables: dict[str, SegmentRows | None] = {}
     segments: dict[str, tuple[int, int, float, int]] = {}
     pieces: Pieces = {}
-    batch: list[pa.Table] = []
+    batch: list[Part] = []
     lengths = np.zeros(len(trials), dtype=np.int64)
     for position, trial_id in enumerate(trials.index):
         if position % _BATCH == 0:
-            tables |= _read_ahead(reader, records, list(trials.index[position : position + _BATCH]), tables)
-        found: list[tuple[SegmentRef, pa.Table]] = []
+            tables |= _read_ahead(reader, files, records, list(trials.index[position : position + _BATCH]), tables)
+        found: list[tuple[SegmentRef, SegmentRows]] = []
         for ref in records[trial_id].segments:
             table = tables[ref.segment_id]
             left[ref.segment_id] -= 1
@@ -67,7 +67,7 @@ def read_rows(reader: StorageReader, trials: pd.DataFrame, records: Mapping[str,
         for ref, table in found:
             part = _part(table, ref, evaluated_anew)
             batch.append(part)
-            lengths[position] += part.num_rows
+            lengths[position] += part[2] - part[1]
         if position % _BATCH == _BATCH - 1:
             _flush(batch, pieces)
     _flush(batch, pieces)
@@ -77,11 +77,23 @@ def read_rows(reader: StorageReader, trials: pd.DataFrame, records: Mapping[str,
 
 
 def _read_ahead(
-    reader: StorageReader, records: Mapping[str, TrialRecord], batch: Sequence[str], known: Mapping[str, object]
-) -> dict[str, pa.Table | None]:
-    """The tables of the next trials' segments, but those that are known."""
+    reader: StorageReader,
+    files: RowFiles,
+    records: Mapping[str, TrialRecord],
+    batch: Sequence[str],
+    known: Mapping[str, object],
+) -> dict[str, SegmentRows | None]:
+    """The rows of the next trials' segments, but those that are known; final ones only.
+
+    Those are of the segment's end, or of its newest checkpoint when that is further.
+    """
+
+    def read(segment_id: str) -> SegmentRows | None:
+        found = reader.rows_content(segment_id)
+        return None if found is None else files.read(*found)
+
     wanted = (ref.segment_id for trial_id in batch for ref in records[trial_id].segments)
-    return reader.read_all(lambda name: _read_segment(reader, name), (name for name in wanted if name not in known))
+    return reader.read_all(read, (name for name in wanted if name not in known))
 
 
 @dataclass(frozen=True)
@@ -107,70 +119,59 @@ def segment_progress(reader: StorageReader, segment_id: str) -> SegmentProgress:
     return SegmentProgress(reached, state, str(result.get("error") or ""))
 
 
-def _read_segment(reader: StorageReader, segment_id: str) -> pa.Table | None:
-    """The rows that are final so far: of the segment's end, or of its newest checkpoint when that is further."""
-    table = reader.read_rows(segment_id)
-    if table is not None:
-        version = (table.schema.metadata or {}).get(VERSION_KEY, b"none").decode()
-        if version != str(ROWS_VERSION):
-            raise RowsError(
-                f"segment {segment_id} has rows of version {version}; this raystudy reads {ROWS_VERSION}; "
-                "read them with the raystudy that wrote them, or train anew"
-            )
-    return table if table is None else _with_all_columns(table)
+def _summary(rows: SegmentRows, start: int) -> tuple[int, int, float, int]:
+    wall = float(np.fmax.reduce(rows.numbers("wall_time_s")))  # nan only where there is nothing else
+    end, workers = (int(rows.numbers(name)[-1]) for name in ("iteration", "workers"))
+    return start, end, 0.0 if np.isnan(wall) else wall, workers
 
 
-def _with_all_columns(table: pa.Table) -> pa.Table:
-    """Rows that were written before a column of measurements was added have nan there."""
-    names = table.column_names
-    if names == _COLUMNS:
-        return table
-    there = set(names)
-    for name in _COLUMNS:
-        if name in _MEASUREMENTS and name not in there:
-            table = table.append_column(name, pa.array(np.full(table.num_rows, np.nan)))
-    return table.select([name for name in _COLUMNS if name in there or name in _MEASUREMENTS])
-
-
-def _summary(table: pa.Table, start: int) -> tuple[int, int, float, int]:
-    wall = table.column("wall_time_s").to_numpy()
-    last = table.num_rows - 1
-    known = wall[~np.isnan(wall)]
-    end, workers = table.column("iteration")[last].as_py(), table.column("workers")[last].as_py()
-    return start, int(end), float(known.max()) if len(known) else 0.0, int(workers)
-
-
-def _part(table: pa.Table, ref: SegmentRef, evaluated_anew: int) -> pa.Table:
-    """The rows of ``table`` that are the trial's; another segment has its evaluation at ``evaluated_anew``."""
+def _part(rows: SegmentRows, ref: SegmentRef, evaluated_anew: int) -> Part:
+    """The rows of ``rows`` that are the trial's; another segment has its evaluation at ``evaluated_anew``."""
     if ref.is_evaluation:
-        return table
-    iterations = table.column("iteration").to_numpy()
+        return rows, 0, rows.num_rows
+    iterations = rows.numbers("iteration")
     is_inside = (iterations > ref.start) & (iterations <= ref.end)
     if ref.end == evaluated_anew:
-        splits = table.column("split").to_numpy(zero_copy_only=False)
+        splits = rows.texts["split"].to_numpy(zero_copy_only=False)
         is_inside &= (iterations != evaluated_anew) | (splits != "val")
+    elif is_inside.all():
+        return rows, 0, rows.num_rows
     inside = np.flatnonzero(is_inside)
-    if len(inside) == table.num_rows:
-        return table
     if len(inside) and inside[-1] - inside[0] + 1 == len(inside):
-        return table.slice(int(inside[0]), len(inside))
-    return table.take(pa.array(inside))
+        return rows, int(inside[0]), int(inside[-1]) + 1
+    return rows.taken(inside), 0, len(inside)
 
 
-def _flush(batch: list[pa.Table], pieces: Pieces) -> None:
+def _flush(batch: list[Part], pieces: Pieces) -> None:
     """Turn a batch into columns; a column of nan alone is kept as its length."""
     if not batch:
         return
-    table = pa.concat_tables(batch)
-    batch.clear()
-    for name in table.column_names:
-        column = table.column(name)
-        if name in _TEXTS:
-            pieces.setdefault(name, []).append(column.dictionary_encode().combine_chunks())
-            continue
-        values = column.to_numpy()
+    for name in TEXTS:
+        texts = pa.chunked_array([rows.texts[name].slice(first, last - first) for rows, first, last in batch])
+        pieces.setdefault(name, []).append(texts.dictionary_encode().combine_chunks())
+    masks: dict[tuple[int, ...], Array | None] = {}
+    for name in NUMBERS:
+        words = [rows.words[(at := rows.starts[name]) + first : at + last] for rows, first, last in batch]
+        lacking = [rows.missing.get(name) for rows, _, _ in batch]
+        alike = tuple(map(id, lacking))  # most columns lack what the column before lacked
+        if alike not in masks:
+            masks[alike] = _mask(lacking, batch)
+        values = as_numbers(name, np.concatenate(words), masks[alike])
         is_empty = values.dtype.kind == "f" and bool(np.isnan(values).all())
-        pieces.setdefault(name, []).append(len(values) if is_empty else values.copy())
+        pieces.setdefault(name, []).append(len(values) if is_empty else values)
+    batch.clear()
+
+
+def _mask(lacking: Sequence[Array | None], batch: Sequence[Part]) -> Array | None:
+    """Which rows of a batch have no value in a column; None when all have one."""
+    if all(mask is None for mask in lacking):
+        return None
+    return np.concatenate(
+        [
+            np.zeros(last - first, bool) if mask is None else mask[first:last]
+            for mask, (_, first, last) in zip(lacking, batch, strict=True)
+        ]
+    )
 
 
 def _joined(pieces: Pieces, trials: pd.DataFrame, lengths: np.ndarray) -> pd.DataFrame:
@@ -180,14 +181,14 @@ def _joined(pieces: Pieces, trials: pd.DataFrame, lengths: np.ndarray) -> pd.Dat
         codes, names = pd.factorize(trials.index if name == "trial_id" else trials[name])
         small = codes.astype(np.int8) if len(names) < 127 else codes.astype(np.int32)
         found[name] = pd.Categorical.from_codes(small[positions], categories=names)
-    for name in NUMBERS:
+    for name in FACTOR_NUMBERS:
         found[name] = trials[name].to_numpy()[positions]
     if not pieces:
-        empty = {name: np.zeros(0, dtype=np.dtype(kind)) for name, kind in columns().items() if kind is not str}
-        return pd.DataFrame(found | empty | {name: pd.Categorical([]) for name in _TEXTS})
-    for name in list(pieces):
+        empty = {name: np.zeros(0, dtype=np.dtype(KINDS[name])) for name in NUMBERS}
+        return pd.DataFrame(found | empty | {name: pd.Categorical([]) for name in TEXTS})
+    for name in KINDS:
         parts = pieces.pop(name)
-        if name in _TEXTS:
+        if name in TEXTS:
             found[name] = pa.chunked_array(parts).unify_dictionaries().to_pandas()
         elif not all(isinstance(part, int) for part in parts):
             filled = [np.full(part, np.nan) if isinstance(part, int) else part for part in parts]

@@ -46,14 +46,12 @@ def _load(quick: bool) -> Outcome:
         storage, results = Path(folder) / "storage", Path(folder) / "results"
         _write(storage, trials)
         _write_results(results, trials)
+        ours = [seconds_of(lambda: load_study(str(storage), STUDY)) for _ in range(1 if quick else 3)]
         study = load_study(str(storage), STUDY)
         gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        same = _is_same(study, _load_results(results))
-        del study
-        ours, peer = [], []
-        for _ in range(1 if quick else 3):
-            ours.append(seconds_of(lambda: load_study(str(storage), STUDY)))
-        peer.append(seconds_of(lambda: _load_results(results)))  # a minute and more: once
+        tables: list[pd.DataFrame] = []
+        peer = [seconds_of(lambda: tables.append(_load_results(results)))]  # a minute and more: once
+        same = _is_same(study, *tables)
     note = f"{trials:,} trials x {ROWS_A_TRIAL} rows, equal to the peer's; {gigabytes:.2f} GB (at most {MOST_GB:g})"
     return Outcome(ours, peer, is_right=same and gigabytes <= MOST_GB, note=note)
 
@@ -163,7 +161,7 @@ def _rows(segment_id: str, total: int) -> list[TrialRow]:
 
 def _json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_bytes(json_bytes(content))
 
 
 ROWS = (

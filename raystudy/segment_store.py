@@ -199,24 +199,21 @@ class SegmentStore:
         found = self.rows_content()
         return [] if found is None else rows_from_bytes(*found)
 
-    def rows_content(self) -> tuple[bytes, str] | None:
-        """The Arrow file with all rows that are final so far, and where it was read; None when there are none."""
+    def rows_content(self, *, is_verified: bool = True) -> tuple[bytes, str] | None:
+        """The Arrow file with all rows that are final so far, and where it was read; None when there are none.
+
+        Args:
+            is_verified: check it against its checksum, which takes longer than reading it.
+        """
         for folder, is_published in self._look().rows_folders():
             path = f"{folder}/{_ROWS}"
             try:
-                content = self.files.read_in(folder, _ROWS) if is_published else self.files.read(path)
+                is_checked = is_published and (is_verified or not self.files.is_local)  # objects lie below another name
+                content = self.files.read_in(folder, _ROWS) if is_checked else self.files.read(path)
             except CorruptCheckpointError:
                 continue
             if content is not None:
                 return content, f"{self.files.location}/{path}"
-        return None
-
-    def rows_file(self) -> Path | None:
-        """A file of this machine with all rows that are final so far, to be mapped; None in an object store."""
-        for folder, _ in self._look().rows_folders():
-            place = self.files.local_path(f"{folder}/{_ROWS}")
-            if place is not None and place.is_file():
-                return place
         return None
 
     def log(self, event: str, **details: Any) -> None:

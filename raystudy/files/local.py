@@ -40,11 +40,12 @@ class LocalFiles(Files):
 
     def read(self, path: str) -> bytes | None:
         """Waits while a server is away."""
-        place = self._place(path)
+        place = f"{self.location}/{checked(path)}"  # text: a Path takes longer than the file
 
         def read() -> bytes | None:
             try:
-                return place.read_bytes()
+                with open(place, "rb", buffering=0) as stream:
+                    return stream.readall()
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
@@ -79,7 +80,7 @@ class LocalFiles(Files):
 
     def names(self, folder: str) -> list[str]:
         """One look at the folder."""
-        place = self._place(folder) if folder else self.root
+        place = f"{self.location}/{checked(folder)}" if folder else self.location
 
         def names() -> list[str]:
             try:
@@ -91,7 +92,7 @@ class LocalFiles(Files):
 
     def tree(self, folder: str) -> list[str]:
         """One look at every folder below."""
-        return self._tried("read", folder, lambda: sorted(_below(str(self._place(folder)), "")))
+        return self._tried("read", folder, lambda: sorted(_below(f"{self.location}/{checked(folder)}", "")))
 
     def size(self, folder: str) -> int:
         """As files say it, not as the disk counts blocks."""
@@ -194,7 +195,8 @@ def _age_s(path: Path) -> float:
 def _below(folder: str, prefix: str) -> list[str]:
     found = []
     try:
-        entries = list(os.scandir(folder))
+        with os.scandir(folder) as listed:
+            entries = list(listed)
     except (FileNotFoundError, NotADirectoryError):  # also one that is deleted just now
         return []
     for entry in entries:

@@ -21,13 +21,14 @@ def patience_s() -> float:
 
 def tried(call: Callable[[], Answer], may_pass: Callable[[Exception], bool], patience: float | None = None) -> Answer:
     """What ``call`` returns, called again with growing pauses while it raises what may pass; then its last error."""
-    until = time.monotonic() + (patience_s() if patience is None else patience)
+    began = time.monotonic()
     pause = FIRST_PAUSE_S
     while True:
         try:
             return call()
         except Exception as error:
-            if not may_pass(error) or time.monotonic() + pause > until:
+            longest = patience_s() if patience is None else patience
+            if not may_pass(error) or time.monotonic() + pause > began + longest:
                 raise
         time.sleep(pause * random.uniform(0.5, 1.0))  # not all at once when the storage is back
         pause = min(2 * pause, LONGEST_PAUSE_S)
