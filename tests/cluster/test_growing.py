@@ -59,7 +59,8 @@ def _told(arguments: list[str], **environment: str) -> dict[str, object]:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    last = [line for line in done.stdout.splitlines() if line.startswith("{")][-1]  # Ray may print lines of its own after
+    # Ray may print lines of its own after it.
+    last = [line for line in done.stdout.splitlines() if line.startswith("{")][-1]
     told: dict[str, object] = json.loads(last)
     return told
 
