@@ -55,8 +55,8 @@ def varying(specs: Iterable[Mapping[str, Any]]) -> list[str]:
 def in_levels(others: Sequence[str], study: Mapping[str, Any]) -> list[str]:
     """The texts of ``varying`` as the study calls them, ``row cascade`` for a list of fields, where its axes allow it.
 
-    An axis is named when its levels change a field that is no named factor and when they follow from those fields; the
-    fields stay when that tells fewer trials apart than they do. What an axis of inits changes beside the init, such as
+    An axis is named when its levels change a field that is no named factor and when they follow from those fields and
+    from backbone, norm and data; the fields stay when that tells fewer trials apart than they do. What an axis of inits changes beside the init, such as
     the rate that a search found for each, is part of the init and makes no two settings: inits are what is compared.
 
     Args:
@@ -67,17 +67,24 @@ def in_levels(others: Sequence[str], study: Mapping[str, Any]) -> list[str]:
     levels = [of_trial.get(trial_id, {}) for trial_id in study["trials"]]
     if not all(levels):
         return list(others)
+    settings = [(other, *_named_of(spec)) for other, spec in zip(others, study["trials"].values(), strict=True)]
     telling: list[str] = []
     arms: list[str] = []
     for axis in axes:
         changed = {path for level in axis["levels"] for path in level["overrides"]}
-        of_axis = {(other, own.get(axis["name"])) for other, own in zip(others, levels, strict=True)}
-        follows = len(of_axis) == len(set(others))
+        of_axis = {(setting, own.get(axis["name"])) for setting, own in zip(settings, levels, strict=True)}
+        follows = len(of_axis) == len(set(settings))
         if follows and len(axis["levels"]) > 1 and not all(_is_named(f"{path}.") for path in changed):
             (arms if "init.kind" in changed else telling).append(axis["name"])
     named = [", ".join(_level_words(axis, own[axis]) for axis in telling) for own in levels]
     of_arm = [(name, *(own[axis] for axis in arms)) for name, own in zip(named, levels, strict=True)]
     return named if len(set(zip(others, of_arm, strict=True))) == len(set(of_arm)) else list(others)
+
+
+def _named_of(spec: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The named factors that two inits of a comparison have in common."""
+    data, model = spec["data"], spec["model"]
+    return model["backbone"], model["norm"], data.get("fraction"), data.get("num_images")
 
 
 def _level_words(axis: str, level: str) -> str:

@@ -22,6 +22,9 @@ COLOURS = {"random": "#7a3e9d", "pretrained": "#6b7280"}
 
 NAMES = {"random": "random init", "pretrained": "w/ pre-train"}
 
+WIDTH_OF_A_LETTER = 0.08
+"""Inches, in a label of 9 points."""
+
 
 def write_figures(study: StudyTable, found: list[SettingEvidence], folder: Path) -> list[Path]:
     """AP and losses over iterations of each setting, and all differences, as PNG and SVG; returns the paths written."""
@@ -37,7 +40,9 @@ def write_figures(study: StudyTable, found: list[SettingEvidence], folder: Path)
             written += _save(figure, folder / f"{name}{suffix}")
     gaps = differences(found)
     if gaps:
-        figure = Figure(figsize=(7, 1.3 + 0.3 * len(gaps)), layout="constrained")
+        widest = max(len(name) for name, _ in gaps)
+        width = max(7, 4 + WIDTH_OF_A_LETTER * widest)
+        figure = Figure(figsize=(width, 1.3 + 0.3 * len(gaps)), layout="constrained")
         _draw_differences(figure.add_subplot(), gaps, study.leading.name)
         written += _save(figure, folder / "differences")
     return written

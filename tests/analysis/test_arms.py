@@ -34,6 +34,12 @@ def test_a_bundle_of_fields_is_called_by_its_level() -> None:
     assert _others(init_axis(), row, SMOKE.seed_axis((0, 1))) == ["row 0", "row 0", "row 1", "row 1"] * 2
 
 
+def test_rows_of_a_table_that_change_the_backbone_too_are_called_by_their_levels() -> None:
+    backbones = ("resnet50", "resnet101", "resnet101")
+    row = _axis("row", model__backbone=backbones, evaluation__flip=(False, False, True))
+    assert _others(init_axis(), row) == ["row 0", "row 1", "row 2"] * 2
+
+
 def test_an_axis_is_left_out_where_its_levels_say_what_they_are_of() -> None:
     assert _others(*as_few_as_voc(SMOKE)[:2]) == [
         "all instances, 6 categories",
