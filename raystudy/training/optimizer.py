@@ -14,10 +14,56 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from raystudy.spec.trial import OptimizerSpec
 
 Role = Literal["weight", "norm", "bias"]
+
+
+class DenseSGD(torch.optim.SGD):
+    """torch's fused SGD, whose kernel is given every tensor in the order of its memory.
+
+    For tensors in channels_last, as convolutions' weights are here, torch's CPU kernel takes more than twice as long as
+    for others, and where a weight and its gradient are not laid out alike it pairs the wrong elements. An update knows
+    elements only, so views in which weight, gradient and momentum are contiguous give the same bits. What is kept and
+    saved has the shape and layout that it has with ``torch.optim.SGD``.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+            kept = [self.state[parameter].get("momentum_buffer") for parameter in trained] if group["momentum"] else []
+            buffers = [None if one is None else _as_it_lies(one, p) for one, p in zip(kept, trained, strict=False)]
+            sgd(
+                [_as_it_lies(parameter, parameter) for parameter in trained],
+                [_as_it_lies(parameter.grad, parameter).contiguous() for parameter in trained],
+                buffers,
+                fused=True,
+                grad_scale=getattr(self, "grad_scale", None),
+                found_inf=getattr(self, "found_inf", None),
+                **{name: group[name] for name in _HYPERPARAMETERS},
+            )
+            for parameter, before, after in zip(trained, kept, buffers, strict=False):
+                if before is None:  # the first update makes them
+                    assert after is not None
+                    back = after.permute(0, 3, 1, 2) if _is_channels_last(parameter) else after
+                    self.state[parameter]["momentum_buffer"] = back
+
+
+_HYPERPARAMETERS = ("weight_decay", "momentum", "lr", "dampening", "nesterov", "maximize")
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    """Whether the memory's order is that and no other: not of a 1 x 1 convolution, which has both."""
+    return tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _as_it_lies(tensor: Tensor, like: Tensor) -> Tensor:
+    """A view with the dimensions in the order in which ``like`` has them in memory."""
+    return tensor.permute(0, 2, 3, 1) if _is_channels_last(like) else tensor
 
 
 def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.SGD:
@@ -40,8 +86,8 @@ def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.SGD:
     ]
     if not groups:
         raise ValueError("no parameter is trained: everything is frozen")
-    # fused is one pass over memory on CPU and CUDA alike: 3 times as fast as torch's loop for 46 M parameters.
-    return torch.optim.SGD(groups, lr=spec.base_lr, momentum=spec.momentum, fused=True)
+    # fused is one pass over memory on CPU and CUDA alike: 3 times as fast as torch's foreach for 46 M parameters.
+    return DenseSGD(groups, lr=spec.base_lr, momentum=spec.momentum, fused=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

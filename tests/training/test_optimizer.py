@@ -1,11 +1,13 @@
 """Parameter groups, learning rate, and the equality with Detectron's momentum form."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from raystudy.spec.trial import OptimizerSpec
-from raystudy.training.optimizer import build_optimizer, clip_gradient_norm, set_lr
+from raystudy.training.optimizer import DenseSGD, build_optimizer, clip_gradient_norm, set_lr
 
 
 def small_network() -> nn.Sequential:
@@ -84,3 +86,61 @@ def test_clipping_limits_the_joint_norm_and_tells_the_norm_before() -> None:
     assert float(clip_gradient_norm(network, 5.0)) == pytest.approx((300**2 + 400**2 + 1) ** 0.5)
     gradients = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
     assert float(gradients.norm()) == pytest.approx(5.0, rel=1e-4)
+
+
+def convolutions() -> nn.Sequential:
+    """In channels_last, as the detector is; of sizes that no vector divides."""
+    torch.manual_seed(0)
+    parts = (nn.Conv2d(3, 17, 3), nn.GroupNorm(1, 17), nn.Conv2d(17, 5, 1), nn.Conv2d(5, 7, (2, 3)), nn.Flatten())
+    return nn.Sequential(*parts, nn.Linear(7 * 5 * 4, 3)).to(memory_format=torch.channels_last)
+
+
+def test_every_bit_is_that_of_torchs_fused_sgd_which_is_given_tensors_as_they_are() -> None:
+    ours, theirs = convolutions(), convolutions()
+    steps = [
+        kind(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2, fused=True)
+        for kind, network in ((DenseSGD, ours), (torch.optim.SGD, theirs))
+    ]
+    x = torch.randn(2, 3, 8, 8)
+    for _ in range(3):
+        for network, optimizer in zip((ours, theirs), steps, strict=True):
+            optimizer.zero_grad()
+            network(x).square().mean().backward()
+            optimizer.step()
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        kept, expected = steps[0].state[own]["momentum_buffer"], steps[1].state[other]["momentum_buffer"]
+        assert torch.equal(own, other)
+        assert torch.equal(kept, expected)
+        assert (kept.shape, kept.stride()) == (expected.shape, expected.stride())
+
+
+def test_a_gradient_in_another_layout_than_its_weight_moves_the_right_elements() -> None:
+    weight = nn.Parameter(torch.zeros(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    gradient = torch.arange(48.0).view(4, 3, 2, 2)
+    weight.grad = gradient
+    DenseSGD([weight], lr=1.0, momentum=0.9, fused=True).step()
+    assert torch.equal(weight.detach(), -gradient)
+
+
+def test_an_optimizer_goes_on_from_a_saved_one_as_if_never_stopped() -> None:
+    x, networks = torch.randn(2, 3, 8, 8), [convolutions(), convolutions()]
+    optimizers = [DenseSGD(network.parameters(), lr=0.1, momentum=0.9, fused=True) for network in networks]
+    for step in range(4):
+        if step == 2:
+            networks[1].load_state_dict(networks[0].state_dict())
+            optimizers[1].load_state_dict(copy.deepcopy(optimizers[0].state_dict()))  # as from a file
+        for network, optimizer in list(zip(networks, optimizers, strict=True))[: 1 if step < 2 else 2]:
+            optimizer.zero_grad()
+            network(x).square().mean().backward()
+            optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True))
+
+
+def test_without_momentum_nothing_is_kept() -> None:
+    network = nn.Linear(2, 1)
+    optimizer = DenseSGD(network.parameters(), lr=0.5, fused=True)
+    before = network.weight.detach().clone()
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert torch.equal(network.weight.detach(), before - 0.5)
+    assert not optimizer.state
