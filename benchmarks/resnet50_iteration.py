@@ -8,6 +8,7 @@ otherwise hang on what two random networks propose.
 import dataclasses
 import functools
 import platform
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.row import Outcome, Row
 from benchmarks.simulated_masks import HEIGHT, WIDTH, mask_study
-from benchmarks.timing import take_turns
+from benchmarks.timing import seconds_of, take_turns
 from benchmarks.torchvision_detector import keep_sizes, torchvision_batch, torchvision_twin
 from raystudy.data.batch import Batch, Target
 from raystudy.data.masks import CompactMasks
@@ -185,8 +186,23 @@ def _optimizer(quick: bool) -> Outcome:
         for own, other in zip(sides[0].parameters(), sides[1].parameters(), strict=True)
     )
     number = sum(parameter.numel() for parameter in sides[0].parameters())
-    note = f"{number / 1e6:.1f} M parameters; weights differ by {apart:.0e} after all rounds"
+    floor = _flat_update(number, rounds=1 if quick else 8)
+    moved = 5 * 4 * number  # weight and momentum are read and written, the gradient is read
+    note = (
+        f"{number / 1e6:.1f} M parameters; weights differ by {apart:.0e} after all rounds; memory allows at most "
+        f"{statistics.median(turns[1]) / floor:.2f}x: one tensor of as many elements takes {1000 * floor:.0f} ms, "
+        f"{moved / floor / 1e9:.0f} GB/s"
+    )
     return Outcome(*turns, is_right=apart < 1e-6, note=note)
+
+
+def _flat_update(number: int, rounds: int) -> float:
+    """Seconds of an update where nothing but the memory counts: one tensor, in one piece."""
+    weight = nn.Parameter(torch.ones(number))
+    weight.grad = torch.ones(number)
+    optimizer = torch.optim.SGD([weight], lr=1e-6, momentum=0.9, weight_decay=1e-4, fused=True)
+    optimizer.step()
+    return statistics.median(seconds_of(optimizer.step) for _ in range(rounds))
 
 
 ROWS = (
