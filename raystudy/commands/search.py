@@ -11,12 +11,14 @@ from raystudy.commands import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
 from raystudy.commands.frame import Subparsers, add_command
 from raystudy.commands.scripts import load_function
 from raystudy.commands.storage import print_search_report
+from raystudy.commands.study import slots_here
 from raystudy.console import make_console, size_text, text_table
 from raystudy.errors import SpecError, WeightsError
 from raystudy.flags import add_run_flags, add_trial_flags, build_settings, chosen_preset
 from raystudy.search_records import SearchRecord, SearchTrial
 from raystudy.spec.presets import Preset
 from raystudy.spec.search import SearchSpec
+from raystudy.spec.search_cost import corner_plan
 from raystudy.spec.study import Axis, Level, StudySpec, with_workers
 from raystudy.store import Store
 from raystudy.study_file import write_study
@@ -24,10 +26,14 @@ from raystudy.weights_flags import with_weights
 
 SearchFunction = Callable[[Preset], SearchSpec]
 
+CALIBRATED_ITERATIONS = 20
+"""Timed for each model, as many as `raystudy calibrate` times unasked."""
+
 
 _EXAMPLES = """
 raystudy search experiments/small_data_search.py --preset demo --plan
 raystudy search experiments/small_data_search.py --preset demo --trials 20
+raystudy search experiments/small_data_search.py --preset demo --calibrate
 """
 
 
@@ -52,21 +58,31 @@ def add_search_flags(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--search-seed", type=int, help="of the suggestions")
     what.add_argument("--keep", type=float, help="share of the best that go on past a rung; 0.5 is the median rule")
     what.add_argument("--no-prune", action="store_true", help="train every trial to its end")
-    add_run_flags(parser.add_argument_group("how to run it"))
+    how = parser.add_argument_group("how to run it")
+    add_run_flags(how)
+    how.add_argument("--calibrate", action="store_true", help="measure how fast this hardware is, and search nothing")
+    how.add_argument("--price-per-hour", type=float, help="of one device, to show money beside device-hours")
+    how.add_argument("--budget", metavar="HOURS", help="device-hours that the search may take; arms get fewer trials")
 
 
 def run_search_script(function: SearchFunction, options: argparse.Namespace) -> int:
     """What a search script does with its flags; the exit status."""
+    from raystudy.commands.calibration import run_calibration, search_cost_lines, search_within_budget
+
     search = build_search(function, options)
-    console = make_console()
-    for line in plan_lines(search):
+    settings, corners = build_settings(search, options), corner_plan(search)
+    if options.calibrate:
+        run_calibration(corners, settings, CALIBRATED_ITERATIONS)
+    if options.budget is not None:
+        search = search_within_budget(search, settings.storage, options.budget)
+    console, slots = make_console(), slots_here(corners, options.threads)
+    for line in [*plan_lines(search), *search_cost_lines(search, settings.storage, slots, options.price_per_hour)]:
         console.print(line, soft_wrap=True, highlight=False)
-    if options.plan:
+    if options.plan or options.calibrate:
         return EXIT_OK
     from raystudy.api import commit
     from raystudy.cluster.search import run_search
 
-    settings = build_settings(search, options)
     if options.log_format:
         show_events(options.log_format)
     try:

@@ -81,7 +81,7 @@ def plan_source(options: argparse.Namespace) -> int:
         from raystudy.commands.plan_json import plan_content
 
         plan = make_plan(study.trials(), share=not options.no_share)
-        slots, size = _slots_here(plan, options), _largest_checkpoint(plan)
+        slots, size = slots_here(plan, options.threads), _largest_checkpoint(plan)
         print_json(plan_content(study, plan, settings.storage, slots, size))
     else:
         _print_plan(study, settings, options)
@@ -97,7 +97,8 @@ def calibrate_source(options: argparse.Namespace) -> int:
 
     study = _study_of(options)
     settings = build_settings(study, options)
-    status = run_calibration(study, settings, options)
+    plan = make_plan(study.trials(), share=not options.no_share)
+    status = run_calibration(plan, settings, options.iterations)
     _print_plan(study, settings, options)
     return status
 
@@ -143,7 +144,7 @@ def _print_plan(study: StudySpec, settings: RunSettings, options: argparse.Names
     from raystudy.console import plan_table
 
     plan = make_plan(study.trials(), share=not options.no_share)
-    slots, console = _slots_here(plan, options), make_console()
+    slots, console = slots_here(plan, options.threads), make_console()
     console.print(plan_table(plan, slots, _largest_checkpoint(plan)))
     for part in plan_parts(plan):
         console.print(part)
@@ -182,10 +183,9 @@ def _repair_lines(outcome: "Outcome") -> list[str]:
     return list(lines)
 
 
-def _slots_here(plan: Plan, options: argparse.Namespace) -> int:
-    """Nodes of the plan that this machine runs side by side, at least one."""
+def slots_here(plan: Plan, threads: int) -> int:
+    """Nodes of the plan that this machine runs side by side, at least one, with so many CPU threads a worker."""
     workers = max(trial.workers for trial in plan.trials.values())
-    threads: int = options.threads
     return max(1, len(os.sched_getaffinity(0)) // (workers * threads))
 
 
