@@ -1,5 +1,6 @@
 """The contract between data and models: samples, batches, and the instances in them."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -75,9 +76,7 @@ class Batch:
         """The batch with its images on ``device``; targets stay on the CPU, from where they are matched or sent."""
         if self.images.device == device:
             return self
-        return Batch(
-            self.images.to(device, non_blocking=True), self.sizes, self.targets, self.image_ids, self.original_sizes
-        )
+        return Batch(sent(self.images, device), self.sizes, self.targets, self.image_ids, self.original_sizes)
 
     @property
     def num_instances(self) -> int:
@@ -88,6 +87,28 @@ class Batch:
     def num_pixels(self) -> int:
         """Pixels of all pictures, padding not counted."""
         return sum(height * width for height, width in self.sizes)
+
+
+def sent(images: Tensor, device: torch.device) -> Tensor:
+    """``images`` on ``device``.
+
+    To a GPU from pinned memory and in a stream of its own: the copy runs while the GPU still works on the iteration
+    before, and neither it nor this process waits for the other. From memory that can be paged out it would wait for
+    all that was asked of the GPU before it.
+    """
+    if device.type != "cuda":
+        return images.to(device)
+    copying, computing = _copy_stream(device), torch.cuda.current_stream(device)
+    with torch.cuda.stream(copying):
+        there = images.pin_memory().to(device, non_blocking=True)
+    computing.wait_stream(copying)
+    there.record_stream(computing)  # its memory is of the other stream, and is used anew only after this one's work
+    return there
+
+
+@functools.cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def collate(samples: Sequence[Sample], size_divisor: int) -> Batch:
