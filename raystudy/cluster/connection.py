@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +78,9 @@ def prepare_environment() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    if not os.environ.get("RAY_ADDRESS") and "ray" not in sys.modules:  # which reads it once, when it is imported
+        # Ray does so itself for a Ray of one's own, and makes the token where there is none; but it warns of it.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ.get("RAY_ADDRESS") and "RAY_AUTH_MODE" not in os.environ:
         token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
         if "RAY_AUTH_TOKEN" in os.environ or token.is_file():

@@ -55,7 +55,7 @@ def hosts() -> Iterator[Hosts]:
 def lines_of_page(storage: Path) -> dict[str, str]:
     """What the page says to type, by its second word, with the small preset and our storage."""
     changes = {
-        "--preset paper --data /shared/coco": f"--preset smoke --unit {UNIT}",
+        "--preset paper --data /shared/coco --weights resnet50_gn.pth": f"--preset smoke --unit {UNIT}",
         "/shared/study": str(storage),
         "ray up ": "ray up -y --no-config-cache ",
         "ray down ": "ray down -y ",
