@@ -16,6 +16,9 @@ raystudy completion fish | source
 raystudy completion bash > ~/.local/share/bash-completion/completions/raystudy
 """
 
+_OF_ALL = ("--help", "--version", "--debug")
+"""What stands before a command."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flag:
@@ -109,7 +112,7 @@ _raystudy() {{
 {chr(10).join(values)}
   esac
   case $command in
-    "") {_compgen([*commands, "--help", "--version", "--debug"])} ;;
+    "") {_compgen([*commands, *_OF_ALL])} ;;
 {chr(10).join(words)}
   esac
 }}
@@ -136,7 +139,11 @@ _raystudy() {{
   commands=(
 {described}
   )
-  if (( CURRENT == 2 )); then _describe command commands; return; fi
+  while (( CURRENT > 2 )) && [[ $words[2] == -* ]]; do shift words; (( CURRENT-- )); done
+  if (( CURRENT == 2 )); then
+    if [[ $words[2] == -* ]]; then compadd -- {" ".join(_OF_ALL)}; else _describe command commands; fi
+    return
+  fi
   shift words
   (( CURRENT-- ))
   case $words[1] in
@@ -155,7 +162,8 @@ def _zsh_value(flag: Flag) -> str:
 
 def fish(commands: Mapping[str, Completed]) -> str:
     """A fish script that defines the completion of `raystudy`."""
-    lines = ["# fish completion for raystudy"]
+    flags = " ".join(f"-l {flag.removeprefix('--')}" for flag in _OF_ALL)
+    lines = ["# fish completion for raystudy", f"complete -c raystudy -n __fish_use_subcommand {flags}"]
     for name, command in commands.items():
         lines.append(f"complete -c raystudy -n __fish_use_subcommand -f -a {name} -d '{_plain(command.text)}'")
         here = f"complete -c raystudy -n '__fish_seen_subcommand_from {name}'"

@@ -1,4 +1,4 @@
-"""Completion, asked of a real bash; of the scripts for other shells only the content is looked at."""
+"""Completion, asked of a real bash, and what the scripts for other shells say; those are asked in ``test_shells``."""
 
 import subprocess
 import sys
