@@ -55,6 +55,8 @@ def run_ours(folder: str, workers: int, number: int) -> None:
     import ray.tune  # noqa: F401
 
     from raystudy.cluster import tuner
+    from raystudy.cluster.connection import connection
+    from raystudy.cluster.searcher import PlanSearcher
     from raystudy.cluster.settings import RunSettings
     from raystudy.records import EvalRow, Row, TrainRow, TrialState
     from raystudy.spec.plan import make_plan
@@ -75,12 +77,22 @@ def run_ours(folder: str, workers: int, number: int) -> None:
         rows: list[Row] = [TrainRow(**common), EvalRow(**common)]
         kept.finish(kept.begin_attempt().number, {"state": TrialState.COMPLETE.value, "iteration": segment.end}, rows)
     tuner.pending_segments = lambda *_: list(plan.segments)  # type: ignore[attr-defined]
-    with tuner.connection(nested=workers > 1):
+    PlanSearcher._is_done = lambda self, node_id: False  # type: ignore[method-assign]
+    ended, end = [], PlanSearcher.on_trial_complete
+
+    def counted(self: PlanSearcher, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        ended.append((trial_id, error))
+        end(self, trial_id, result, error)
+
+    PlanSearcher.on_trial_complete = counted  # type: ignore[method-assign]
+    with connection(nested=workers > 1):
         print(READY, flush=True)
         records = tuner.run_plan(plan, RunSettings(storage=folder, study="overhead"))
         print(DONE, flush=True)
     if any(record.state != TrialState.COMPLETE for record in records.values()):
         raise RuntimeError(f"trials did not end well: {records}")
+    if len(ended) != number or any(error for _, error in ended):
+        raise RuntimeError(f"{number} trials were to be handed out, these ended: {ended}")
 
 
 def _peers_worker(config: dict[str, Any]) -> None:
