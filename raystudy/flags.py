@@ -105,7 +105,9 @@ def chosen_preset(
         has_keypoints = function(preset).base.model.keypoint_head is not None
         found = on_data(preset, named_data(options, with_keypoints=has_keypoints))
         preset = found if unit is None else dataclasses.replace(preset, base=found.with_unit(preset.unit).base)
-    return preset if unit is None else dataclasses.replace(preset, unit=unit)
+    preset = preset if unit is None else dataclasses.replace(preset, unit=unit)
+    schedules = getattr(options, "schedules", None)
+    return preset.with_schedules(schedules) if schedules else preset
 
 
 def check_flags_of_file(options: argparse.Namespace) -> None:

@@ -31,6 +31,13 @@ def plan_parts(plan: Plan) -> list[RenderableType]:
     return [*parts, title, text_table(exposure), Text()]
 
 
+def left_out_line(study: StudySpec) -> str:
+    """The levels that no trial has, since the study leaves out their cells; empty when each has one."""
+    trained = {(axis, level) for names, _ in study.cells() for axis, level in names.items()}
+    empty = [f"{a.name} {level.name}" for a in study.axes for level in a.levels if (a.name, level.name) not in trained]
+    return f"No trial of {', '.join(empty)}: the study leaves them out with the other levels as given" if empty else ""
+
+
 def unit_line(study: StudySpec) -> str:
     """How long 1x is on the study's training set, and how long it would be with as many passes as the paper's.
 

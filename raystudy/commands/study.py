@@ -140,7 +140,7 @@ def run_study(study: StudySpec, options: argparse.Namespace) -> int:
 
 def _print_plan(study: StudySpec, settings: RunSettings, options: argparse.Namespace) -> None:
     from raystudy.commands.calibration import cost_lines
-    from raystudy.commands.plan_tables import plan_parts, unit_line
+    from raystudy.commands.plan_tables import left_out_line, plan_parts, unit_line
     from raystudy.console import plan_table
 
     plan = make_plan(study.trials(), share=not options.no_share)
@@ -148,7 +148,7 @@ def _print_plan(study: StudySpec, settings: RunSettings, options: argparse.Names
     console.print(plan_table(plan, slots, _largest_checkpoint(plan)))
     for part in plan_parts(plan):
         console.print(part)
-    if line := unit_line(study):
+    for line in filter(None, (unit_line(study), left_out_line(study))):
         console.print(line, soft_wrap=True, highlight=False)
     source = getattr(options, "source", sys.argv[0])
     for line in cost_lines(plan, settings.storage, slots, options.price_per_hour, str(source)):

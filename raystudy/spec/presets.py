@@ -49,6 +49,12 @@ class Preset:
         base = dataclasses.replace(base, schedule=schedule, **every)
         return dataclasses.replace(self, base=base, unit=unit)
 
+    def with_schedules(self, multiples: tuple[float, ...]) -> "Preset":
+        """The preset with other schedules; what it compares elsewhere is compared at the nearest of them that is no
+        longer than before, so that no study loses what it trains at one schedule only."""
+        no_longer = [k for k in multiples if k <= self.compared_at]
+        return dataclasses.replace(self, schedules=multiples, compared_at=max(no_longer, default=min(multiples)))
+
     def schedule_axis(self, multiples: tuple[float, ...] = ()) -> Axis:
         """Schedules as an axis; the preset's own when none are named."""
         return schedule_axis(multiples or self.schedules, self.unit, self.base.schedule)
