@@ -38,7 +38,7 @@ def trained(*given: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("schedules", "compared_at"), [("1,2,4,6", "4x"), ("1,2", "2x"), ("6,2,4.5", "2x"), ("6,8", "6x")]
+    ("schedules", "compared_at"), [("1,2,4,6", "4x"), ("1,2", "2x"), ("6,2,5", "2x"), ("6,8", "6x")]
 )
 def test_a_part_of_the_images_is_trained_on_at_one_schedule_whichever_are_given(
     schedules: str, compared_at: str
