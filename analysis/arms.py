@@ -56,8 +56,9 @@ def in_levels(others: Sequence[str], study: Mapping[str, Any]) -> list[str]:
     """The texts of ``varying`` as the study calls them, ``row cascade`` for a list of fields, where its axes allow it.
 
     An axis is named when its levels change a field that is no named factor and when they follow from those fields and
-    from backbone, norm and data; the fields stay when that tells fewer trials apart than they do. What an axis of inits changes beside the init, such as
-    the rate that a search found for each, is part of the init and makes no two settings: inits are what is compared.
+    from backbone, norm and data; the fields stay when that tells fewer trials apart than they do. What an axis of inits
+    changes beside the init, such as the rate that a search found for each, is part of the init and makes no two
+    settings: inits are what is compared.
 
     Args:
         others: of each of the study's trials.

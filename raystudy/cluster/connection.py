@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from raystudy.errors import ClusterError
+from raystudy.training.memory import LARGE_PAGES
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def _start_local(*, nested: bool) -> None:
 
 
 def prepare_environment() -> None:
-    """Settings of Ray that it reads when it is imported or started."""
+    """Settings of Ray and torch that they read when they are imported or started."""
     defaults = {
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -75,6 +76,7 @@ def prepare_environment() -> None:
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "OMP_NUM_THREADS": "1",
+        **LARGE_PAGES,
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

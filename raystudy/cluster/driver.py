@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray.tune
 
 from raystudy.errors import DataError, SpecError, TrainingError
+from raystudy.training.memory import LARGE_PAGES
 
 if TYPE_CHECKING:
     from raystudy.cluster.worker import Run
@@ -24,7 +25,9 @@ few on a busy machine."""
 
 def drive(config: dict[str, Any]) -> None:
     """Run one node: a pre-training or a segment."""
-    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(THREAD_TIMEOUT_S))  # read when the process is reused
+    # Read when the process is reused, and by torch when it allocates for the first time.
+    for name, value in {"TUNE_FUNCTION_THREAD_TIMEOUT_S": str(THREAD_TIMEOUT_S), **LARGE_PAGES}.items():
+        os.environ.setdefault(name, value)
     if config["kind"] == "pretraining":
         _pretrain(config)
     elif _needs_workers(config["node"]["spec"]["workers"]):

@@ -1,9 +1,13 @@
-"""The memory that a process holds without using it."""
+"""How a process gets its memory from the system, and gives back what it holds without using it."""
 
 import ctypes
 import sys
 from functools import cache
 from typing import Any
+
+LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
+"""For a process's environment, before torch allocates anything: on a CPU it then asks for pages of 2 MiB for large
+tensors, where the system gives them. The same bits in about a tenth less time."""
 
 
 @cache
