@@ -123,7 +123,9 @@ class SearchView:
             load_if_exists=True,
             pruner=optuna.pruners.NopPruner(),
         )
-        study.set_metric_names([self._search.metric])
+        with warnings.catch_warnings():  # optuna calls this experimental; what it writes is a name for the dashboard
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([self._search.metric])
         return study
 
     def _show_arm(self, arm: str, trials: Sequence[SearchTrial]) -> None:
