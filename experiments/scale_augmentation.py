@@ -10,7 +10,7 @@ at 9x and pre-trained at 6x: R50 43.3 / 43.4 and 38.5 / 38.2, R101 45.0 / 44.5 a
 from raystudy.cli import experiment
 from raystudy.spec.presets import Preset, init_axis
 from raystudy.spec.study import StudySpec
-from raystudy.spec.variants import backbone_axis, scale_axis
+from raystudy.spec.variants import backbone_axis, enhanced_schedules, scale_axis
 
 
 def study(preset: Preset) -> StudySpec:
@@ -18,7 +18,7 @@ def study(preset: Preset) -> StudySpec:
 
     Smaller presets take their two longest schedules, and smoke one backbone.
     """
-    short, long = (6.0, 9.0) if preset.name == "paper" else preset.schedules[-2:]
+    short, long = enhanced_schedules(preset)
     without, with_it = "none", "scales"
     return StudySpec(
         name="scale_augmentation",

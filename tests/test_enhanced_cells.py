@@ -6,9 +6,11 @@ import runpy
 import pytest
 
 from analysis.paper import paper_numbers
+from raystudy.errors import SpecError
 from raystudy.spec.plan import make_plan
 from raystudy.spec.presets import load_preset
 from raystudy.spec.trial import TrialSpec
+from raystudy.spec.variants import enhanced_schedules
 from tests.test_paper_cells import BACKBONES, EXPERIMENTS, Cell, cell, ids, paper_study, printed
 
 ROWS = {
@@ -113,3 +115,10 @@ def test_smaller_presets_take_their_baselines_from_figure_1_too(name: str) -> No
     baselines = {t.trial_id for t in figure_5 if t.model.cascade is None and len(t.input.train_short_sides) == 1}
     assert len(baselines) == 2 * len(preset.seeds)
     assert baselines < {trial.trial_id for trial in figure_1}
+
+
+def test_enhanced_models_need_two_schedules_in_whatever_order() -> None:
+    demo = load_preset("demo")
+    assert enhanced_schedules(demo.with_schedules((4, 1, 2))) == (2, 4)
+    with pytest.raises(SpecError, match="only schedule 2x is given"):
+        enhanced_schedules(demo.with_schedules((2,)))

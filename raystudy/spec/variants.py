@@ -5,6 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from raystudy.errors import SpecError
 from raystudy.spec.data import DataSpec
 from raystudy.spec.model import Backbone, CascadeSpec, KeypointHeadSpec, ModelSpec
 from raystudy.spec.presets import Preset, shapes_data
@@ -120,8 +121,20 @@ def scale_axis(preset: Preset, without: str, with_it: str) -> Axis:
 
 
 def enhanced_schedules(preset: Preset) -> tuple[float, float]:
-    """Multiples of the unit at which Figure 5 trains pre-trained and baseline models, and enhanced random ones."""
-    return (6.0, 9.0) if preset.name == "paper" else preset.schedules[-2:]  # type: ignore[return-value]
+    """Multiples of the unit at which Figure 5 trains pre-trained and baseline models, and enhanced random ones.
+
+    Raises:
+        SpecError: the preset has been given a single schedule.
+    """
+    if preset.name == "paper":
+        return 6.0, 9.0
+    longest = sorted(set(preset.schedules))[-2:]
+    if len(longest) < 2:
+        raise SpecError(
+            f"only schedule {longest[0]:g}x is given, but enhanced models are trained at two: the shorter for pre-training "
+            "and the longer for random init; give both, such as --schedules 1,2"
+        )
+    return longest[0], longest[1]
 
 
 def enhanced_axis(preset: Preset) -> Axis:
