@@ -131,8 +131,8 @@ def enhanced_schedules(preset: Preset) -> tuple[float, float]:
     longest = sorted(set(preset.schedules))[-2:]
     if len(longest) < 2:
         raise SpecError(
-            f"only schedule {longest[0]:g}x is given, but enhanced models are trained at two: the shorter for pre-training "
-            "and the longer for random init; give both, such as --schedules 1,2"
+            f"only schedule {longest[0]:g}x is given, but enhanced models are trained at two: the shorter for "
+            "pre-training and the longer for random init; give both, such as --schedules 1,2"
         )
     return longest[0], longest[1]
 
