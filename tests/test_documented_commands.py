@@ -87,7 +87,10 @@ def given(command: str, home: Path) -> int | str | None:
 
 def _make(words: list[str], home: Path) -> int | str | None:
     """The lines that a target stands for, given one by one."""
-    listed = subprocess.run(["make", "-n", *words[1:]], check=False, capture_output=True, text=True)
+    of_another_make = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS")  # such as `make test`, which may run this
+    environment = {name: value for name, value in os.environ.items() if name not in of_another_make}
+    command = ["make", "--dry-run", "--no-print-directory", *words[1:]]
+    listed = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     lines = [line.removeprefix(".venv/bin/") for line in listed.stdout.splitlines()]
     if listed.returncode:
         return listed.stderr

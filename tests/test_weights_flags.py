@@ -51,7 +51,7 @@ def test_a_study_and_the_command_make_the_same_weights(tmp_path: Path) -> None:
     assert store.has_weights(init.weights_id)
     known = store.weights_provenance(init.weights_id)
     assert known is not None
-    assert (known.num_classes, known.images_seen) == (3, 20 * 64)
+    assert (known.num_classes, known.images_seen) == (3, 10 * 64)
 
 
 def test_a_weights_file_and_what_it_has_seen_are_the_users_word(tmp_path: Path) -> None:

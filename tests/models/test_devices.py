@@ -53,7 +53,8 @@ def _on_cuda(spec: ModelSpec) -> tuple[Detector, Batch]:
             module._parameters[name] = torch.nn.Parameter(moved)
         for name, buffer in module.named_buffers(recurse=False):
             module._buffers[name] = torch.empty(buffer.shape, device=CUDA, dtype=buffer.dtype)
-    return detector, random_batch((2, 1)).to(CUDA)
+    batch = random_batch((2, 1))
+    return detector, dataclasses.replace(batch, images=batch.images.to(CUDA))  # streams there are none to send it in
 
 
 @pytest.mark.parametrize("name", _specs())

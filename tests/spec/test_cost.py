@@ -37,14 +37,14 @@ def calibrated(plan: Plan, iteration_s: float = 2.0, evaluation_s: float = 30.0)
 def test_a_lone_trial_costs_its_iterations_and_evaluations() -> None:
     plan = make_plan([dataclasses.replace(SMOKE.base, schedule=SMOKE.schedule(2))])
     cost = plan_cost(plan, calibrated(plan))
-    assert cost.training_hours == pytest.approx(36 * 2.0 / 3600)
-    assert cost.evaluation_hours == pytest.approx(6 * 30.0 / 3600)  # every 6 of 36 iterations
+    assert cost.training_hours == pytest.approx(18 * 2.0 / 3600)
+    assert cost.evaluation_hours == pytest.approx(6 * 30.0 / 3600)  # every 3 of 18 iterations
     assert cost.pretraining_hours == 0
 
 
 def test_an_end_off_the_grid_is_evaluated_too() -> None:
-    plan = make_plan([replaced(SMOKE.base, eval_interval=12)])
-    assert plan_cost(plan, calibrated(plan)).evaluation_hours == pytest.approx(2 * 30.0 / 3600)  # at 12 and 18
+    plan = make_plan([replaced(SMOKE.base, eval_interval=6)])
+    assert plan_cost(plan, calibrated(plan)).evaluation_hours == pytest.approx(2 * 30.0 / 3600)  # at 6 and 9
 
 
 def test_shared_trunks_cost_less_than_trials_alone() -> None:
@@ -54,7 +54,7 @@ def test_shared_trunks_cost_less_than_trials_alone() -> None:
     hours = {name: plan_cost(plan, price) for name, plan in (("shared", shared), ("naive", naive))}
     assert hours["shared"].training_hours * 3600 == pytest.approx(2.0 * shared.shared_iterations)
     assert hours["naive"].training_hours * 3600 == pytest.approx(2.0 * shared.naive_iterations)
-    assert hours["shared"].pretraining_hours * 3600 == pytest.approx(20 * 1.0)
+    assert hours["shared"].pretraining_hours * 3600 == pytest.approx(10 * 1.0)
     assert hours["shared"].evaluation_hours < hours["naive"].evaluation_hours
 
 
