@@ -20,7 +20,7 @@ from raystudy.spec.study import StudySpec, with_workers
 from raystudy.store import Store
 from tests.tiny_trials import tiny_trial
 
-LONG = 40
+LONG = 24
 """Iterations: long enough to be hit in the middle."""
 
 
