@@ -1,9 +1,10 @@
 """The crossover without the whole grid: bisection over schedules, forking only the branches that it needs.
 
-Pre-trained trials run at every schedule, which costs little more than their longest one. Random init then runs at the
-schedule in the middle of what is still open, and at the next middle, until the smallest schedule is known at which it
-is within delta of the best pre-trained AP. All of its branches leave one trunk, which is extended when a longer one is
-asked for. This assumes that random init only gets better with the schedule; the trials it ran say whether that held.
+Pre-trained trials run at every schedule, which costs little more than their longest one, and beside them random init at
+the schedule in the middle. Random init then runs at the middle of what is still open, and at the next middle, until the
+smallest schedule is known at which it is within delta of the best pre-trained AP. All of its branches leave one trunk,
+which is extended when a longer one is asked for. This assumes that random init only gets better with the schedule; the
+trials it ran say whether that held.
 """
 
 from collections.abc import Sequence
@@ -62,14 +63,16 @@ def find_crossover(study: StudySpec, settings: RunSettings, delta: float) -> Cro
         raise SpecError(f"a crossover search needs the axes init (random, pretrained) and schedule, but has {axes}")
     study.trials()
     schedules = sorted(axes["schedule"], key=lambda name: _cells(study, "random", name)[0][1])
-    run(study, settings, wanted=_ids(study, "pretrained", schedules))
+    first = schedules[len(schedules) // 2]  # it is asked for in any case, and trains beside the pre-trained trials
+    run(study, settings, wanted=[*_ids(study, "pretrained", schedules), *_ids(study, "random", [first])])
     best = max(_mean_ap(study, settings, "pretrained", name) for name in schedules)
     aps: dict[str, float] = {}
     low, high = 0, len(schedules)  # the answer lies in [low, high]; len(schedules) is "none"
     while low < high:
         middle = (low + high) // 2
         name = schedules[middle]
-        run(study, settings, wanted=_ids(study, "random", [name]))
+        if name != first:
+            run(study, settings, wanted=_ids(study, "random", [name]))
         aps[name] = _mean_ap(study, settings, "random", name)
         low, high = (low, middle) if aps[name] >= best - delta else (middle + 1, high)
     return Crossover(
