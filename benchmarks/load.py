@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import resource
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ STUDY = "many"
 FIRST_SEED = 10_000
 """So that the ids of all trials are equally long."""
 
+DISK_GB = 4
+"""What 10,000 trials take on both sides, with room to spare."""
+
 MOST_GB = 2.0
 """Memory that reading may take, its process included."""
 
@@ -42,6 +46,9 @@ MOST_GB = 2.0
 def _load(quick: bool) -> Outcome:
     """Trials that share nothing, our worst case: one file of rows each."""
     trials = 100 if quick else 10_000
+    free = shutil.disk_usage(tempfile.gettempdir()).free / 1e9
+    if not quick and free < DISK_GB:
+        return Outcome(missing=f"it needs {DISK_GB} GB in {tempfile.gettempdir()}, which has {free:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         storage, results = Path(folder) / "storage", Path(folder) / "results"
         _write(storage, trials)
