@@ -5,7 +5,7 @@ because no process has to start.
 """
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +28,7 @@ PATIENCE_S = 60.0
 class OpenGate:
     """Room for whatever asks, since one node runs at a time."""
 
-    def admits(self, group: Group, flying: Sequence[Group], ready: Sequence[Group], nodes: Collection[str]) -> bool:
+    def admits(self, group: Group, flying: Sequence[Group], ready: Sequence[Group]) -> bool:
         """As the gate."""
         return True
 

@@ -1,8 +1,8 @@
 """The Tune trainable: one node of the plan, in this very process or in a group of Ray Train workers.
 
 With one worker, training runs in Tune's own process, which Tune reuses for the next node, so that a trial costs no
-process start. With several, a nested Ray Train run starts them. Both call the same ``run_segment``. torch is imported
-where training happens and nowhere before.
+process start. With several, a nested Ray Train run starts them, and the process keeps them for the next node of the
+same shape. Both call the same ``run_segment``. torch is imported where training happens and nowhere before.
 """
 
 import os
@@ -60,7 +60,7 @@ class TrainRun:
 
 
 def train_worker(config: dict[str, Any]) -> None:
-    """One rank of a nested Ray Train run; its process group stands already."""
+    """One rank of a group of workers; its process group stands already."""
     _run(config, TrainRun())
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -113,14 +113,13 @@ class Gate:
         self._looked = self._renewed = -1e9
         self._stuck_since: float | None = None
 
-    def admits(self, group: Group, flying: Sequence[Group], ready: Sequence[Group], nodes: Collection[str]) -> bool:
+    def admits(self, group: Group, flying: Sequence[Group], ready: Sequence[Group]) -> bool:
         """Whether a node with this group may start now.
 
         Args:
             group: the node's workers.
             flying: of the nodes that run.
             ready: of the nodes that could start, this one included.
-            nodes: ids of those that run; what nested runs of others still hold is freed.
 
         Raises:
             ClusterError: the cluster has been too small for this group for ``settings.wait_minutes``.
@@ -130,8 +129,8 @@ class Gate:
         if now - self._looked < PAUSE_S and not has_changed:
             return False
         self._standing = dataclasses.replace(self._standing, flying=tuple(flying), ready=tuple(ready))
-        for node_id in sweep(set(nodes)):
-            logger.warning("freed what a dead run of %s still held", node_id)
+        if freed := sweep():
+            logger.warning("freed what %d groups of workers still held whose process is dead", freed)
         if self._ask("may_start", self._standing, group):
             self._stuck_since = None
             return True

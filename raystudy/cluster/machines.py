@@ -14,7 +14,10 @@ from ray.util.placement_group import PlacementGroup
 from raystudy.cluster.room import Group, Machines, Resources
 
 NESTED_PREFIX = "raystudy"
-"""Of the names of placement groups of nested runs: ``raystudy/<job>/<node>/<number>``."""
+"""Of the names of placement groups of nested runs: ``raystudy/<job>/<actor that drives it>/<number>``."""
+
+NO_ACTOR = "driver"
+"""Instead of an actor's id: the job's own process drives the run."""
 
 LAUNCHER_CONFIG = Path("~/ray_bootstrap_config.yaml")
 """Where `ray up` puts the cluster file on the head."""
@@ -50,27 +53,50 @@ def own_job() -> str:
     return str(ray.get_runtime_context().get_job_id())
 
 
-def group_name(node_id: str, number: int) -> str:
-    """The name of the placement group of a nested run; no two are equal."""
-    return f"{NESTED_PREFIX}/{own_job()}/{node_id}/{number}"
+def group_name(number: int) -> str:
+    """The name of the placement group of a nested run that this process drives; no two are equal."""
+    return f"{NESTED_PREFIX}/{own_job()}/{_own_actor() or NO_ACTOR}/{number}"
 
 
-def sweep(flying: set[str]) -> list[str]:
-    """Free what nested runs hold that are dead: of this job those not in ``flying``, and all of jobs that have ended.
+def free(name: str) -> bool:
+    """Give back what the placement group of that name holds, and end who works in it; False when there is none."""
+    groups = _placement_groups().items()
+    found = [identifier for identifier, group in groups if group["name"] == name and group["state"] != "REMOVED"]
+    for identifier in found:
+        _remove(identifier)
+    return bool(found)
+
+
+def sweep() -> int:
+    """Free what nested runs hold whose driving process is dead, of this job and of those that have ended; how many.
 
     Ray frees the resources of a run whose controller died while its workers were being started only when the whole
-    job ends, and sometimes not even then. The names of the nodes whose groups were removed.
+    job ends, and sometimes not even then.
     """
-    own, removed = own_job(), []
-    dead = {job["JobID"] for job in state.job_table() if job["IsDead"]}
+    held = []
     for identifier, group in _placement_groups().items():
-        prefix, job, node_id = ([*group["name"].split("/"), "", "", ""])[:3]
-        if prefix != NESTED_PREFIX or group["state"] == "REMOVED":
-            continue
-        if job in dead or (job == own and node_id not in flying):
-            ray.util.remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(identifier)))
-            removed.append(node_id)
-    return removed
+        prefix, job, actor = ([*group["name"].split("/"), "", "", ""])[:3]
+        if prefix == NESTED_PREFIX and group["state"] != "REMOVED":
+            held.append((identifier, job, actor))
+    if not held:
+        return 0
+    dead_jobs = {job["JobID"] for job in state.job_table() if job["IsDead"]}
+    own = own_job()
+    alive = {NO_ACTOR, *state.actor_table(None, ray.JobID.from_hex(own), "ALIVE")}
+    dead = [identifier for identifier, job, actor in held if job in dead_jobs or (job == own and actor not in alive)]
+    for identifier in dead:
+        _remove(identifier)
+    return len(dead)
+
+
+def _own_actor() -> str | None:
+    """The id of the actor that this process is, if it is one."""
+    found: str | None = ray.get_runtime_context().get_actor_id()
+    return found
+
+
+def _remove(identifier: str) -> None:
+    ray.util.remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(identifier)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ class SearchSearcher(Searcher):
             self._gate.renew(flying)
             return False
         try:
-            return self._gate.admits(groups[0], flying, groups, self._flights.nodes)
+            return self._gate.admits(groups[0], flying, groups)
         except ClusterError as refusal:
             self.refusal = refusal
             return False

@@ -69,7 +69,7 @@ class PlanSearcher(Searcher):
         ready.sort(key=lambda item: -item[0])  # of equal ones, the first of the plan
         groups = [self._group(node_id) for _, node_id in ready]
         try:
-            if not self._gate.admits(groups[0], flying, groups, self._flights.nodes):
+            if not self._gate.admits(groups[0], flying, groups):
                 return None
         except ClusterError as refusal:
             self.refusal = refusal

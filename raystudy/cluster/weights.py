@@ -31,7 +31,7 @@ def make_weights(recipe: PretrainSpec, settings: RunSettings, *, in_workers: boo
     Args:
         recipe: what to train.
         settings: where and with what.
-        in_workers: train in a nested Ray Train run, which needs Ray; else in this very process, as one worker.
+        in_workers: train in a group of workers, which needs Ray; else in this very process, as one worker.
 
     Raises:
         RaystudyError: the recipe cannot be trained, or it failed at every attempt.
@@ -159,7 +159,7 @@ _REFUSALS: tuple[type[Exception], ...] = (SpecError, DataError, TrainingError)
 
 
 def _worker(config: dict[str, Any]) -> None:
-    """One rank of a nested Ray Train run; its process group stands already."""
+    """One rank of a group of workers; its process group stands already."""
     from raystudy.training import collectives
 
     recipe, settings = from_dict(PretrainSpec, config["recipe"]), from_dict(RunSettings, config["settings"])

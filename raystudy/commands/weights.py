@@ -114,12 +114,15 @@ def build_recipe(options: argparse.Namespace) -> PretrainSpec:
 def _make(recipe: PretrainSpec, settings: RunSettings) -> Path:
     """As a study's node does: one worker in this process, several in a nested run."""
     from raystudy.cluster.connection import connection
+    from raystudy.cluster.nested import close_workers
     from raystudy.cluster.weights import make_weights
 
     if recipe.workers == 1 or Store.open(settings.storage).has_weights(recipe.weights_id):
         return make_weights(recipe, settings, in_workers=False)
     with connection(nested=True):
-        return make_weights(recipe, settings, in_workers=True)
+        made = make_weights(recipe, settings, in_workers=True)
+        close_workers()
+        return made
 
 
 def _check_numbers(options: argparse.Namespace) -> None:

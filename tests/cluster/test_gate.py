@@ -95,7 +95,7 @@ def test_a_cluster_that_stays_too_small_ends_the_wait_and_one_that_is_busy_does_
     tmp_path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate_module, "own_job", lambda: "me")
-    monkeypatch.setattr(gate_module, "sweep", lambda nodes: [])
+    monkeypatch.setattr(gate_module, "sweep", lambda: 0)
     monkeypatch.setattr(gate_module, "PAUSE_S", 0.0)
     now = [0.0]
     monkeypatch.setattr(gate_module.time, "monotonic", lambda: now[0])
@@ -104,13 +104,13 @@ def test_a_cluster_that_stays_too_small_ends_the_wait_and_one_that_is_busy_does_
     gate = Gate(lambda question, *arguments: getattr(keeper, question)(*arguments), given)
     monkeypatch.setattr(gate_module, "machines_now", lambda: Machines(total=[{"CPU": 2.0}], free=[{"CPU": 0.0}]))
     for now[0] in (0, 100):  # there is a machine, which others use
-        assert not gate.admits(TWO, [], [TWO], [])
+        assert not gate.admits(TWO, [], [TWO])
     _cluster(monkeypatch, {"CPU": 1.0})
     for now[0] in (200, 259):
-        assert not gate.admits(TWO, [], [TWO], [])
+        assert not gate.admits(TWO, [], [TWO])
     now[0] = 261
     with pytest.raises(gate_module.ClusterError, match="for 1 minutes the cluster has"):
-        gate.admits(TWO, [], [TWO], [])
+        gate.admits(TWO, [], [TWO])
 
 
 @pytest.mark.parametrize(

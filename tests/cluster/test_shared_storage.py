@@ -1,6 +1,6 @@
 """Two drivers with one study on one storage: every segment is trained once, both end with all of it. No cluster."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ PLAN = make_plan([tiny_trial(total=6), tiny_trial(total=10)])
 class OpenGate:
     """Room for one node at a time."""
 
-    def admits(self, group: Group, flying: Sequence[Group], ready: Sequence[Group], nodes: Collection[str]) -> bool:
+    def admits(self, group: Group, flying: Sequence[Group], ready: Sequence[Group]) -> bool:
         """As the gate."""
         return not flying
 

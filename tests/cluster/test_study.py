@@ -90,9 +90,9 @@ def test_a_study_with_one_more_schedule_trains_only_that(finished: Path) -> None
 def test_a_trial_on_two_workers_carries_the_global_batch_and_takes_what_a_dead_run_held(tmp_path: Path) -> None:
     import ray
 
-    from raystudy.cluster.machines import group_name
+    from raystudy.cluster.machines import NESTED_PREFIX, own_job
 
-    leftover = ray.util.placement_group([{"CPU": 1.0}] * 2, name=group_name("a-dead-node", 1))
+    leftover = ray.util.placement_group([{"CPU": 1.0}] * 2, name=f"{NESTED_PREFIX}/{own_job()}/{'0' * 32}/1")
     ray.get(leftover.ready())
     study = with_workers(_study(**{"model.norm": "sync_bn"}).with_axis(init_axis(("random",))), 2)
     study = study.with_axis(Axis(name="schedule", levels=study.axes[1].levels[:1]))
