@@ -13,7 +13,7 @@ from tests.tiny_trials import tiny_trial
 
 
 def study(workers: int) -> StudySpec:
-    """Pre-training, two trunks, six branches; with several workers a trial."""
+    """Pre-training, two trunks, six branches; with several workers one trunk and two branches."""
     levels = tuple(
         Level(name=f"{total}", overrides={"schedule": tiny_trial(total=total, before_end=6).schedule})
         for total in (12, 20, 32)
@@ -24,8 +24,8 @@ def study(workers: int) -> StudySpec:
         axes=(init_axis(), Axis(name="schedule", levels=levels)),
         pretraining=load_preset("smoke").pretraining,
     )
-    if workers > 1:  # two workers start slowly: one trial is enough
-        made = made.with_axis(init_axis(("random",))).with_axis(Axis(name="schedule", levels=levels[-1:]))
+    if workers > 1:  # they start slowly; three nodes are enough to be killed in the first and in a later one
+        made = made.with_axis(init_axis(("random",))).with_axis(Axis(name="schedule", levels=levels[-2:]))
     return with_workers(made, workers)
 
 
