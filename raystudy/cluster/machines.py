@@ -35,12 +35,15 @@ def machines_now() -> Machines:
         if name in free:
             free[name] = _smaller(free[name], {kind: total[name].get(kind, 0.0) - reserved[kind] for kind in reserved})
     placed: dict[str, tuple[Group, ...]] = {}
+    nested = set[str]()
     for group in groups:
         found = _as_group(group)
         if found is not None:
             job = job_of(group["placement_group_id"])
             placed[job] = (*placed.get(job, ()), found)
-    return Machines(total=list(total.values()), free=list(free.values()), placed=placed)
+            if group["name"].startswith(f"{NESTED_PREFIX}/"):
+                nested.add(job)
+    return Machines(total=list(total.values()), free=list(free.values()), placed=placed, nested=frozenset(nested))
 
 
 def job_of(identifier: str) -> str:

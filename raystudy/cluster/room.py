@@ -71,6 +71,10 @@ class Machines:
     placed: Mapping[str, tuple[Group, ...]] = field(default_factory=dict)
     """Of each study, the groups that hold their resources."""
 
+    nested: frozenset[str] = frozenset()
+    """Studies whose groups are nested runs: those give back what they hold when nothing comes for a while. Others'
+    are Tune's own processes, of which it keeps one in any case."""
+
 
 def holds(group: Group, machine: Resources) -> int:
     """How many workers of the group the machine has room for, the group's number at most."""
@@ -146,8 +150,9 @@ class Room:
 
     def _has_room(self, standing: Standing, group: Group, machines: Machines, studies: Sequence[Standing]) -> bool:
         held = machines.placed.get(standing.study, ())
-        if held.count(group) > standing.flying.count(group):
-            return True  # of one that has just ended: Tune keeps its process and resources for the next
+        is_kept = held.count(group) > standing.flying.count(group)  # of one that has just ended, for the next
+        if is_kept and standing.study not in machines.nested:
+            return True
         free = [dict(machine) for machine in machines.free]
         for study in studies:
             for coming in _not_placed(study, machines):
@@ -158,7 +163,7 @@ class Room:
             for waiting in earlier.ready:
                 if fits(waiting, machines.total) and not place(waiting, free):
                     return False
-        return place(group, free)
+        return is_kept or place(group, free)
 
 
 def _not_placed(standing: Standing, machines: Machines) -> list[Group]:

@@ -120,9 +120,10 @@ def _make(recipe: PretrainSpec, settings: RunSettings) -> Path:
     if recipe.workers == 1 or Store.open(settings.storage).has_weights(recipe.weights_id):
         return make_weights(recipe, settings, in_workers=False)
     with connection(nested=True):
-        made = make_weights(recipe, settings, in_workers=True)
-        close_workers()
-        return made
+        try:
+            return make_weights(recipe, settings, in_workers=True)
+        finally:
+            close_workers()
 
 
 def _check_numbers(options: argparse.Namespace) -> None:

@@ -63,6 +63,19 @@ def test_the_slot_of_one_that_has_ended_is_free_for_the_next_of_its_size() -> No
     assert not room.may_start(Standing("other"), ONE, kept)
 
 
+def test_workers_that_wait_go_on_unless_an_earlier_study_waits_for_their_room() -> None:
+    room = Room()
+    kept = replace(_cluster(2, taken=2, me=(TWO,)), nested=frozenset({"me"}))
+    me = Standing("me", since=2.0)
+    assert room.may_start(me, TWO, kept)
+    room.renew(Standing("earlier", since=1.0, ready=(ONE,)))
+    assert not room.may_start(me, TWO, kept)  # its workers will give it back
+    room.renew(Standing("earlier", since=1.0, ready=(FOUR,)))  # which no machine holds yet
+    assert room.may_start(me, TWO, kept)
+    room.renew(Standing("earlier", since=3.0, ready=(ONE,)))
+    assert room.may_start(me, TWO, kept)
+
+
 def test_concurrency_follows_a_cluster_from_nothing_and_back() -> None:
     room, flying, counts = Room(), (), []
     for machines in (0, 1, 3, 2):
