@@ -20,7 +20,7 @@ How a row is added
    what is heavy (Ray) is imported in the function.
 2. ``make bench ROW=decode`` (or ``python -m benchmarks decode``) measures it and writes its line of RESULTS.md.
    Several names and names of files are allowed: ``python -m benchmarks decode evaluation``; ``--quick`` writes nothing.
-3. A row that takes many minutes says ``is_long=True`` and runs only when it is named.
+3. All rows together must stay under 40 minutes.
 
 Every row is measured in a process of its own, with one thread, in turns with its peer; what counts is CPU time of that
 process (and of its children where the row says so), since other load on the machine hardly moves it.

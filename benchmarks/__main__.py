@@ -1,7 +1,7 @@
 """Measure rows and judge them: what ``make bench`` runs.
 
-    python -m benchmarks                  every row but the long ones
-    python -m benchmarks NAME...          these rows, or all rows of these files, long ones too
+    python -m benchmarks                  every row
+    python -m benchmarks NAME...          these rows, or all rows of these files
     python -m benchmarks --list
     python -m benchmarks --quick          little data: only whether results are right is judged, nothing is written
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     every = [row for rows in files.values() for row in rows]
     if options.list:
         for row in every:
-            print(f"{row.name:24} {row.what}{' (only when named)' if row.is_long else ''}")
+            print(f"{row.name:24} {row.what}")
         return 0
     try:
         chosen = choose(files, options.names)
@@ -84,14 +84,14 @@ def rows_by_file() -> Named:
 
 
 def choose(files: Named, names: Sequence[str]) -> list[tuple[str, Row]]:
-    """The rows that are named, by their own name or their file's; all but the long ones when none is.
+    """The rows that are named, by their own name or their file's; all when none is.
 
     Raises:
         KeyError: a name that nothing has.
     """
     pairs = [(file, row) for file, rows in files.items() for row in rows]
     if not names:
-        return [(file, row) for file, row in pairs if not row.is_long]
+        return pairs
     chosen: list[tuple[str, Row]] = []
     for name in names:
         meant = [(file, row) for file, row in pairs if row.name == name] or [p for p in pairs if p[0] == name]

@@ -51,9 +51,6 @@ class Row:
     stretch: float | None = None
     """The limit that was seen or is thought possible, in the same sense."""
 
-    is_long: bool = False
-    """Whether it takes so long that it runs only when it is named."""
-
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError(f"row {self.name}: give exactly one of at_least and at_most")
