@@ -28,4 +28,5 @@ def _work(rank: int, function: Callable[[int], dict[str, Any]], folder: str) -> 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=NUM_WORKERS)
     torch.save(function(rank), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    if dist.is_initialized():
+        dist.destroy_process_group()
