@@ -15,6 +15,7 @@ How a row is added
 
    ``Row`` and ``Outcome`` are in ``benchmarks/row.py``, ``take_turns`` in ``benchmarks/timing.py``.
    ``at_least`` judges peer / ours ("times as fast"); ``at_most`` judges ours / peer ("a part of the peer's").
+   ``floor`` is for work that only the machine's memory bounds: what it takes at the least, in the same rounds.
    ``is_right`` is whether results agree with the peer's, where they must. With ``quick`` little data is enough:
    then only ``is_right`` is judged. Imports at the top of the file should be cheap enough to list the rows by;
    what is heavy (Ray) is imported in the function.

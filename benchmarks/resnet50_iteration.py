@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.row import Outcome, Row
 from benchmarks.simulated_masks import HEIGHT, WIDTH, mask_study
-from benchmarks.timing import seconds_of, take_turns
+from benchmarks.timing import in_turns, take_turns
 from benchmarks.torchvision_detector import keep_sizes, torchvision_batch, torchvision_twin
 from raystudy.data.batch import Batch, Target
 from raystudy.data.masks import CompactMasks
@@ -35,6 +35,9 @@ SHORT_SIDE = 320
 PICTURES, CATEGORIES, BOXES = 2, 80, 1000
 LR = 1e-6
 """So small that neither side's weights go anywhere in a few iterations."""
+
+UPDATES = 5
+"""Of the optimizer in a round: one takes a few hundredths of a second."""
 
 
 def _iteration(quick: bool, precision: str) -> Outcome:
@@ -180,29 +183,34 @@ def _optimizer(quick: bool) -> Outcome:
     groups = [{**group, "params": [ours_of[id(p)] for p in group["params"]]} for group in ours.param_groups]
     kept = [{name: group[name] for name in ("params", "lr", "weight_decay")} for group in groups]
     peer = torch.optim.SGD(kept, momentum=spec.optimizer.momentum, foreach=True)
-    turns = take_turns(ours.step, peer.step, quick=quick)
+    number = sum(parameter.numel() for parameter in sides[0].parameters())
+    works = [functools.partial(_repeated, step) for step in (ours.step, peer.step, _flat_update(number))]
+    own, other, floor = ([taken / UPDATES for taken in side] for side in in_turns(works, quick=quick))
     apart = max(
         float((own - other).detach().abs().max())
         for own, other in zip(sides[0].parameters(), sides[1].parameters(), strict=True)
     )
-    number = sum(parameter.numel() for parameter in sides[0].parameters())
-    floor = _flat_update(number, rounds=1 if quick else 8)
+    least = statistics.median(floor)
     moved = 5 * 4 * number  # weight and momentum are read and written, the gradient is read
     note = (
         f"{number / 1e6:.1f} M parameters; weights differ by {apart:.0e} after all rounds; memory allows at most "
-        f"{statistics.median(turns[1]) / floor:.2f}x: one tensor of as many elements takes {1000 * floor:.0f} ms, "
-        f"{moved / floor / 1e9:.0f} GB/s"
+        f"{statistics.median(b / a for a, b in zip(floor, other, strict=True)):.2f}x: one tensor of as many elements "
+        f"takes {1000 * least:.0f} ms, {moved / least / 1e9:.0f} GB/s"
     )
-    return Outcome(*turns, is_right=apart < 1e-6, note=note)
+    return Outcome(own, other, is_right=apart < 1e-6, floor=floor, note=note)
 
 
-def _flat_update(number: int, rounds: int) -> float:
-    """Seconds of an update where nothing but the memory counts: one tensor, in one piece."""
+def _repeated(step: Callable[[], None]) -> None:
+    for _ in range(UPDATES):
+        step()
+
+
+def _flat_update(number: int) -> Callable[[], None]:
+    """An update where nothing but the memory counts: of one tensor, in one piece."""
     weight = nn.Parameter(torch.ones(number))
     weight.grad = torch.ones(number)
     optimizer = torch.optim.SGD([weight], lr=1e-6, momentum=0.9, weight_decay=1e-4, fused=True)
-    optimizer.step()
-    return statistics.median(seconds_of(optimizer.step) for _ in range(rounds))
+    return optimizer.step
 
 
 ROWS = (

@@ -19,8 +19,9 @@ HEADER = """# Results
 
 What `make bench` measured last, row by row (`make bench ROW=name` for one). Ratios of CPU time, ours and the peer's in
 turns within one process, one thread; medians (of rounds' ratios, of seconds), with the least and the largest round. *At
-least* rows are times as fast as the peer, *at most* rows a part of the peer's. A commit with `+` had changes that were
-not committed. The file is written by the command: nothing here is typed in.
+least* rows are times as fast as the peer, *at most* rows a part of the peer's. *The machine's limit* is below the
+claim, but within a tenth of what this machine's memory allows, which was measured in the same rounds. A commit with `+`
+had changes that were not committed. The file is written by the command: nothing here is typed in.
 """
 COLUMNS = ("row", "what", "against", "figure", "claim", "stretch", "ours", "peer's", "verdict", "measured")
 
@@ -55,12 +56,9 @@ def _line(row: Row, found: Outcome, measured: str) -> tuple[str, ...]:
     )
     head, stretch = (row.name, row.what, row.against), row.ratio_text(row.stretch)
     if found.missing:
-        return (*head, "", claim, stretch, "", "", f"not measurable here: {found.missing}", measured)
-    verdict = "results DIFFER" if not found.is_right else "holds" if row.holds(found) else "FAILS"
-    if row.reaches_stretch(found):
-        verdict += ", stretch too"
+        return (*head, "", claim, stretch, "", "", row.verdict(found), measured)
     own, other = (f"{spread_text(values)} {found.unit}" for values in (found.ours, found.peer))
-    return (*head, row.figure_text(found), claim, stretch, own, other, verdict, measured)
+    return (*head, row.figure_text(found), claim, stretch, own, other, row.verdict(found), measured)
 
 
 def _lines(text: str) -> dict[str, tuple[str, ...]]:

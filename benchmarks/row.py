@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+AT_FLOOR = 1.1
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -19,6 +21,9 @@ class Outcome:
 
     note: str = ""
     """What was worked on, and what agreed."""
+
+    floor: Sequence[float] = ()
+    """What this machine takes at the least, in the same rounds, where only its memory bounds the work."""
 
     missing: str = ""
     """Why the row cannot be measured on this machine; there are no figures then, and nothing fails."""
@@ -67,10 +72,10 @@ class Row:
         return statistics.median(above) / statistics.median(below), min(above) / max(below), max(above) / min(below)
 
     def holds(self, found: Outcome, quick: bool = False) -> bool:
-        """Whether the claim does; what cannot be measured here does not fail."""
+        """Whether the claim does; what cannot be measured here does not fail, nor what no program could do here."""
         if found.missing:
             return True
-        return found.is_right and (quick or self._is_within(self.figures(found)[0]))
+        return found.is_right and (quick or self._is_within(self.figures(found)[0]) or is_at_floor(found))
 
     def reaches_stretch(self, found: Outcome) -> bool:
         """Whether the stretch was reached too."""
@@ -85,6 +90,16 @@ class Row:
         assert self.at_most is not None
         return figure <= self.at_most
 
+    def verdict(self, found: Outcome) -> str:
+        """In words."""
+        if found.missing:
+            return f"not measurable here: {found.missing}"
+        if not found.is_right:
+            return "results DIFFER"
+        if not self._is_within(self.figures(found)[0]):
+            return "the machine's limit" if is_at_floor(found) else "FAILS"
+        return "holds, stretch too" if self.reaches_stretch(found) else "holds"
+
     def figure_text(self, found: Outcome) -> str:
         """``5.3x (5.1x-5.6x)``: times as fast as the peer, or its share of the peer's; the spread of several rounds."""
         middle, least, largest = (self.ratio_text(value) for value in self.figures(found))
@@ -97,6 +112,12 @@ class Row:
         if self.at_most is not None and self.at_most < 0.1:
             return f"{100 * value:.2g}%"
         return f"{value:.3g}x"
+
+
+def is_at_floor(found: Outcome) -> bool:
+    """Whether ours takes at most a tenth more than the machine does at the least: no program could claim much more."""
+    shares = [one / least for one, least in zip(found.ours, found.floor, strict=False)]
+    return bool(shares) and statistics.median(shares) <= AT_FLOOR
 
 
 def spread_text(values: Sequence[float]) -> str:

@@ -1,9 +1,9 @@
-"""CPU time of two variants of the same work, in turns within one process."""
+"""CPU time of variants of the same work, in turns within one process."""
 
 import gc
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Clock = Callable[[], float]
@@ -16,30 +16,38 @@ ROUNDS_SHORT, ROUNDS, ROUNDS_LONG = 8, 5, 3
 def take_turns(
     ours: Work, peer: Work, *, quick: bool = False, warm_ups: int = 1, clock: Clock = time.process_time
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each round of ``ours`` and of ``peer``.
+    """Seconds of each round of ``ours`` and of ``peer``, as ``in_turns`` takes them."""
+    own, other = in_turns((ours, peer), quick=quick, warm_ups=warm_ups, clock=clock)
+    return own, other
 
-    Who begins changes from round to round (A B B A), so that a drifting machine favours neither. The slower side's
-    first round decides how many there are: 8 of work under a second, 3 of work over ten.
+
+def in_turns(
+    works: Sequence[Work], *, quick: bool = False, warm_ups: int = 1, clock: Clock = time.process_time
+) -> list[list[float]]:
+    """Seconds of each round of every one of ``works``.
+
+    Who begins changes from round to round (A B B A), so that a drifting machine favours none. The slowest side's first
+    round decides how many there are: 8 of work under a second, 3 of work over ten.
 
     Args:
-        ours: our work; its results are thrown away.
-        peer: the peer's.
+        works: of each side; their results are thrown away.
         quick: one round is enough.
         warm_ups: rounds before that are not counted; none of work over ten seconds, whose first round is counted.
         clock: what is counted; ``tree_seconds`` counts child processes too.
     """
-    seconds = {False: [], True: []}  # type: dict[bool, list[float]]
+    seconds: list[list[float]] = [[] for _ in works]
     slowest, done = 0.0, 0
     skipped = 0 if quick else warm_ups
     while done < skipped + (1 if quick else rounds_for(slowest)):
-        for is_peer in (False, True) if done % 2 == 0 else (True, False):
-            taken = seconds_of(peer if is_peer else ours, clock)
+        sides = list(enumerate(works))
+        for side, work in sides if done % 2 == 0 else reversed(sides):
+            taken = seconds_of(work, clock)
             slowest = max(slowest, taken) if done == 0 else slowest
-            seconds[is_peer].append(taken)
+            seconds[side].append(taken)
         done += 1
         if slowest > 10:
             skipped = 0
-    return seconds[False][skipped:], seconds[True][skipped:]
+    return [taken[skipped:] for taken in seconds]
 
 
 def rounds_for(seconds: float) -> int:

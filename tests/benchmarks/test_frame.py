@@ -44,6 +44,16 @@ def test_wrong_results_fail_however_fast_they_are() -> None:
     assert _row().holds(Outcome([9.0], [1.0]), quick=True)
 
 
+def test_what_no_program_could_do_here_does_not_fail_but_is_not_said_to_hold() -> None:
+    found = Outcome([1.0, 1.0], [2.9, 2.9], floor=[0.95, 0.92])
+    assert _row(at_least=3.0).holds(found)
+    assert _row(at_least=3.0).verdict(found) == "the machine's limit"
+    slow = Outcome([1.0, 1.0], [2.9, 2.9], floor=[0.9, 0.8])
+    assert not _row(at_least=3.0).holds(slow)
+    assert _row(at_least=3.0).verdict(slow) == "FAILS"
+    assert _row(at_least=2.0).verdict(found) == "holds"
+
+
 def test_what_cannot_be_measured_here_does_not_fail() -> None:
     assert _row().holds(Outcome(missing="no bf16"))
 
