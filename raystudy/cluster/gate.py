@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import ray
 
-from raystudy.cluster.machines import growth, machines_now, own_job, sweep
-from raystudy.cluster.room import Group, Room, Standing, fits
+from raystudy.cluster.machines import growth, let_go, machines_now, own_job, sweep
+from raystudy.cluster.room import Group, Machines, Room, Standing, fits, not_flying
 from raystudy.cluster.settings import RunSettings
 from raystudy.errors import ClusterError
 
@@ -135,7 +135,10 @@ class Gate:
             self._stuck_since = None
             return True
         self._looked = self._renewed = now
-        self._check_patience(group)
+        machines = machines_now()
+        if self._standing.study in machines.nested:  # of another size than is wanted now, or owed to another study
+            let_go(not_flying(self._standing, machines))
+        self._check_patience(group, machines)
         return False
 
     def renew(self, flying: Sequence[Group], ready: Sequence[Group] = ()) -> None:
@@ -149,8 +152,8 @@ class Gate:
         """Want nothing any more."""
         self._ask("leave", self._standing.study)
 
-    def _check_patience(self, group: Group) -> None:
-        machines = machines_now().total
+    def _check_patience(self, group: Group, now_there: Machines) -> None:
+        machines = now_there.total
         if fits(group, machines):
             self._stuck_since = None
             return

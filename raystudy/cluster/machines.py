@@ -1,7 +1,7 @@
 """What a Ray cluster is at this moment, and what its autoscaler can make of it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from ray import PlacementGroupID
 from ray._private.state import available_resources_per_node, state
 from ray.util.placement_group import PlacementGroup
 
+from raystudy.cluster.handover import end_key, put
 from raystudy.cluster.room import Group, Machines, Resources
 
 NESTED_PREFIX = "raystudy"
@@ -68,6 +69,17 @@ def free(name: str) -> bool:
     for identifier in found:
         _remove(identifier)
     return bool(found)
+
+
+def let_go(idle: Collection[Group]) -> None:
+    """Tell this job's workers that have no task to wait for none: those of groups of these shapes.
+
+    Groups of such a shape that are at work end after their task, which costs them a start and nothing else.
+    """
+    for group in _placement_groups().values():
+        is_own = group["name"].startswith(f"{NESTED_PREFIX}/{own_job()}/") and group["state"] == "CREATED"
+        if is_own and _as_group(group) in idle:
+            put(end_key(group["name"]), b"1")
 
 
 def sweep() -> int:

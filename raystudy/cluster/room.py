@@ -166,6 +166,15 @@ class Room:
         return is_kept or place(group, free)
 
 
+def not_flying(standing: Standing, machines: Machines) -> list[Group]:
+    """Groups that hold their resources though nothing of theirs runs."""
+    left = list(machines.placed.get(standing.study, ()))
+    for group in standing.flying:
+        if group in left:
+            left.remove(group)
+    return left
+
+
 def _not_placed(standing: Standing, machines: Machines) -> list[Group]:
     """Groups that were told to start and hold nothing yet."""
     left = list(standing.flying)

@@ -3,7 +3,8 @@
 To start a run of several workers costs some 20 CPU seconds and about as many by the clock, most of it for loading Ray
 and torch in every process (`benchmarks/trial_overhead.py`). So the workers of a node that is done wait a little for
 another one of the same shape. The process that drives them hands it over through the cluster's key-value store, a few
-kilobytes of JSON; when none comes they end, and the run with them, so that whoever else waits for room gets it.
+kilobytes of JSON; when none comes they end, and the run with them, so that whoever else waits for room gets it. They
+end at once when their own study cannot use them (``machines.let_go``).
 
 One run is one fault domain, as it would be for a single node: a worker that fails ends all of them, and the next node
 gets a new run.
@@ -21,8 +22,8 @@ from typing import Any
 
 import ray
 import ray.train
-from ray.experimental import internal_kv
 
+from raystudy.cluster.handover import END, done_key, end_key, look, put, take, task_key
 from raystudy.cluster.machines import free, group_name
 from raystudy.cluster.process_group import ProcessGroupConfig, StudyTrainer
 
@@ -37,8 +38,6 @@ DONE_LOOK_S = 0.2
 """Between two looks of the driving process whether a node is done, which takes minutes to days."""
 
 CLOSE_TIMEOUT_S = 30.0
-
-_NAMESPACE, _END = b"raystudy", b"null"
 
 Work = Callable[[dict[str, Any]], None]
 
@@ -78,17 +77,17 @@ class WorkerGroup:
         """
         number, self._served = self._served, self._served + 1
         task = {"module": work.__module__, "name": work.__qualname__, "config": config}
-        _put(_task_key(self._name, number), json.dumps(task).encode())
+        put(task_key(self._name, number), json.dumps(task).encode())
         is_done, is_alive = False, True
         try:
             while is_alive and not is_done:
                 self._thread.join(DONE_LOOK_S)
                 is_alive = self._thread.is_alive()  # asked before the store is: its last word counts
-                is_done = _take(_done_key(self._name, number)) is not None
+                is_done = take(done_key(self._name, number)) is not None
         except BaseException:  # such as Ctrl-C: what they are at is not wanted any more
             free(self._name)
             raise
-        has_begun = _take(_task_key(self._name, number)) is None
+        has_begun = take(task_key(self._name, number)) is None
         if self._error is not None and not is_done and (has_begun or number == 0):  # a new group would fail likewise
             raise self._error
         return is_done
@@ -96,16 +95,25 @@ class WorkerGroup:
     def close(self) -> None:
         """Let the workers go, and return when they have given back what they held."""
         if self._thread.is_alive():
-            _put(_task_key(self._name, self._served), _END)
+            put(task_key(self._name, self._served), END)
             self._thread.join(CLOSE_TIMEOUT_S)
-        _take(_task_key(self._name, self._served))
+        take(task_key(self._name, self._served))
         free(self._name)
 
     def _fit(self) -> None:
         """The run, from start to end, in a thread of its own."""
+        try:
+            self._error = self._trainer().fit().error
+        except BaseException as error:
+            self._error = error
+        with suppress(ray.exceptions.RayError):
+            free(self._name)  # a controller that was killed has not done so
+            take(end_key(self._name))
+
+    def _trainer(self) -> StudyTrainer:
         shape = self._shape
         resources = {"CPU": shape.threads, **({"GPU": 1} if shape.use_gpu else {})}
-        trainer = StudyTrainer(
+        return StudyTrainer(
             _serve,
             train_loop_config={"group": self._name, "idle_s": IDLE_S},
             backend_config=ProcessGroupConfig("nccl" if shape.use_gpu else "gloo", shape.collective_timeout_s),
@@ -122,13 +130,6 @@ class WorkerGroup:
                 failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=1),
             ),
         )
-        try:
-            result = trainer.fit()
-            self._error = result.error
-        except BaseException as error:
-            self._error = error
-        with suppress(ray.exceptions.RayError):
-            free(self._name)  # a controller that was killed has not done so
 
 
 def _serve(config: dict[str, Any]) -> None:
@@ -143,21 +144,21 @@ def _serve(config: dict[str, Any]) -> None:
             return
         collectives.barrier()
         if is_first:  # all of them are alive: from here on a failure is the node's
-            _take(_task_key(config["group"], number))
+            take(task_key(config["group"], number))
         _work(task)(task["config"])
         gc.collect()  # a model with cycles would share the device with the next one
         collectives.barrier()
         if is_first:
-            _put(_done_key(config["group"], number), b"1")
+            put(done_key(config["group"], number), b"1")
         number += 1
 
 
 def _next_task(group: str, number: int, idle_s: float) -> bytes:
     """What the group is to do, as JSON; null to end: it was told so, or nothing came."""
     until = time.monotonic() + idle_s
-    while (content := _look(_task_key(group, number))) is None:
-        if time.monotonic() > until:
-            return _END
+    while (content := look(task_key(group, number))) is None:
+        if time.monotonic() > until or look(end_key(group)) is not None:
+            return END
         time.sleep(LOOK_S)
     return content
 
@@ -165,28 +166,3 @@ def _next_task(group: str, number: int, idle_s: float) -> bytes:
 def _work(task: dict[str, Any]) -> Work:
     found: Work = getattr(importlib.import_module(task["module"]), task["name"])
     return found
-
-
-def _task_key(group: str, number: int) -> bytes:
-    return f"{group}/task/{number}".encode()
-
-
-def _done_key(group: str, number: int) -> bytes:
-    return f"{group}/done/{number}".encode()
-
-
-def _put(key: bytes, value: bytes) -> None:
-    internal_kv._internal_kv_put(key, value, namespace=_NAMESPACE)
-
-
-def _look(key: bytes) -> bytes | None:
-    value: bytes | None = internal_kv._internal_kv_get(key, namespace=_NAMESPACE)
-    return value
-
-
-def _take(key: bytes) -> bytes | None:
-    """The value, which is gone then."""
-    value = _look(key)
-    if value is not None:
-        internal_kv._internal_kv_del(key, namespace=_NAMESPACE)
-    return value

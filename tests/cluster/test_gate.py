@@ -91,6 +91,25 @@ def test_the_largest_cluster_is_read_from_the_cluster_file() -> None:
     assert largest(config) is None
 
 
+def test_workers_that_are_not_wanted_now_are_let_go(
+    tmp_path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_module, "own_job", lambda: "me")
+    monkeypatch.setattr(gate_module, "sweep", lambda: 0)
+    gone: list[Any] = []
+    monkeypatch.setattr(gate_module, "let_go", gone.append)
+    one, full = Group(1, 1), [{"CPU": 2.0}]
+    held = Machines(total=full, free=[{"CPU": 0.0}], placed={"me": (one, one)}, nested=frozenset({"me"}))
+    keeper = Keeper()
+    gate = Gate(lambda question, *arguments: getattr(keeper, question)(*arguments), settings(tmp_path / "s"))
+    monkeypatch.setattr(gate_module, "machines_now", lambda: held)
+    assert not gate.admits(TWO, [one], [TWO])
+    assert gone == [[one]]
+    monkeypatch.setattr(gate_module, "machines_now", lambda: dataclasses.replace(held, nested=frozenset()))
+    assert not gate.admits(TWO, [], [TWO])
+    assert gone == [[one]]  # Tune's own processes are not ours to end
+
+
 def test_a_cluster_that_stays_too_small_ends_the_wait_and_one_that_is_busy_does_not(
     tmp_path: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

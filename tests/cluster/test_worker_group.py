@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from raystudy.cluster import nested, worker_group
-from raystudy.cluster.machines import machines_now, sweep
+from raystudy.cluster.handover import keys
+from raystudy.cluster.machines import let_go, machines_now, sweep
+from raystudy.cluster.room import Group
 from raystudy.errors import RaystudyError
 from tests.tiny_trials import settings
 
@@ -72,8 +74,6 @@ def _wait_for(is_so: Any, seconds: float = 30) -> None:
 
 
 def test_nodes_of_one_shape_are_served_by_the_same_processes_those_of_another_by_others(tmp_path: Path) -> None:
-    from ray.experimental import internal_kv
-
     nodes = Nodes(tmp_path)
     told = [nodes.run(), nodes.run(), nodes.run()]
     assert [{(worker["sum"], worker["world"]) for worker in node} for node in told] == [{(3.0, 2)}] * 3
@@ -84,9 +84,10 @@ def test_nodes_of_one_shape_are_served_by_the_same_processes_those_of_another_by
     assert [worker["world"] for worker in alone] == [1]
     assert not _pids(alone) & _pids(told[0])
     assert _free_cpus() == 1
+    let_go([Group(1, 1)])
+    _wait_for(lambda: _free_cpus() == 2, worker_group.IDLE_S / 2)
     nested.close_workers()
-    assert _free_cpus() == 2
-    assert internal_kv._internal_kv_list(b"raystudy/", namespace=b"raystudy") == []
+    assert keys("raystudy/") == []
 
 
 def test_workers_that_died_failed_or_waited_too_long_cost_a_new_group(
