@@ -37,7 +37,8 @@ LOOK_S = 0.05
 DONE_LOOK_S = 0.2
 """Between two looks of the driving process whether a node is done, which takes minutes to days."""
 
-CLOSE_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 8.0
+"""How long workers may take to end before they are ended; Tune gives a process 10 s for it."""
 
 Work = Callable[[dict[str, Any]], None]
 

@@ -99,6 +99,8 @@ def test_a_trial_on_two_workers_carries_the_global_batch_and_takes_what_a_dead_r
     given = settings(tmp_path / "s")
     outcome = run(study, given)
     assert outcome.is_complete
+    held = [group for group in ray.util.placement_group_table().values() if group["state"] == "CREATED"]
+    assert [group["name"] for group in held if group["name"].startswith(NESTED_PREFIX)] == []  # workers have ended
     (record,) = outcome.records.values()
     rows = Store.open(given.storage).trial_rows(record)
     assert {(row.global_batch, row.workers) for row in rows} == {(2, 2)}
