@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 AT_FLOOR = 1.1
+"""Times what the machine takes at the least."""
 
 
 @dataclass(frozen=True, slots=True)

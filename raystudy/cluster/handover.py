@@ -8,9 +8,6 @@ from ray.experimental import internal_kv
 
 _NAMESPACE = b"raystudy"
 
-END = b"null"
-"""Instead of a task, which is JSON: that no more come."""
-
 
 def task_key(group: str, number: int) -> bytes:
     """Of the group's task of that number, which is there until all workers have begun with it."""
@@ -44,9 +41,3 @@ def take(key: bytes) -> bytes | None:
     if value is not None:
         internal_kv._internal_kv_del(key, namespace=_NAMESPACE)
     return value
-
-
-def keys(group: str) -> list[bytes]:
-    """What is kept of a group, or of all groups whose names begin like that."""
-    found: list[bytes] = internal_kv._internal_kv_list(group.encode(), namespace=_NAMESPACE)
-    return found

@@ -59,16 +59,14 @@ def own_job() -> str:
 
 def group_name(number: int) -> str:
     """The name of the placement group of a nested run that this process drives; no two are equal."""
-    return f"{NESTED_PREFIX}/{own_job()}/{_own_actor() or NO_ACTOR}/{number}"
+    return f"{NESTED_PREFIX}/{own_job()}/{ray.get_runtime_context().get_actor_id() or NO_ACTOR}/{number}"
 
 
-def free(name: str) -> bool:
-    """Give back what the placement group of that name holds, and end who works in it; False when there is none."""
-    groups = _placement_groups().items()
-    found = [identifier for identifier, group in groups if group["name"] == name and group["state"] != "REMOVED"]
-    for identifier in found:
-        _remove(identifier)
-    return bool(found)
+def free(name: str) -> None:
+    """Give back what the placement group of that name holds, and end who works in it, if there is one."""
+    for identifier, group in _placement_groups().items():
+        if group["name"] == name and group["state"] != "REMOVED":
+            _remove(identifier)
 
 
 def let_go(idle: Collection[Group]) -> None:
@@ -102,12 +100,6 @@ def sweep() -> int:
     for identifier in dead:
         _remove(identifier)
     return len(dead)
-
-
-def _own_actor() -> str | None:
-    """The id of the actor that this process is, if it is one."""
-    found: str | None = ray.get_runtime_context().get_actor_id()
-    return found
 
 
 def _remove(identifier: str) -> None:

@@ -149,8 +149,7 @@ class Room:
         return True
 
     def _has_room(self, standing: Standing, group: Group, machines: Machines, studies: Sequence[Standing]) -> bool:
-        held = machines.placed.get(standing.study, ())
-        is_kept = held.count(group) > standing.flying.count(group)  # of one that has just ended, for the next
+        is_kept = group in not_flying(standing, machines)  # of one that has just ended, for the next
         if is_kept and standing.study not in machines.nested:
             return True
         free = [dict(machine) for machine in machines.free]
@@ -168,17 +167,18 @@ class Room:
 
 def not_flying(standing: Standing, machines: Machines) -> list[Group]:
     """Groups that hold their resources though nothing of theirs runs."""
-    left = list(machines.placed.get(standing.study, ()))
-    for group in standing.flying:
-        if group in left:
-            left.remove(group)
-    return left
+    return _without(machines.placed.get(standing.study, ()), standing.flying)
 
 
 def _not_placed(standing: Standing, machines: Machines) -> list[Group]:
     """Groups that were told to start and hold nothing yet."""
-    left = list(standing.flying)
-    for group in machines.placed.get(standing.study, ()):
+    return _without(standing.flying, machines.placed.get(standing.study, ()))
+
+
+def _without(groups: Iterable[Group], others: Iterable[Group]) -> list[Group]:
+    """What is left of ``groups`` when each of ``others`` is taken from it once."""
+    left = list(groups)
+    for group in others:
         if group in left:
             left.remove(group)
     return left

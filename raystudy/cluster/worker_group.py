@@ -23,7 +23,7 @@ from typing import Any
 import ray
 import ray.train
 
-from raystudy.cluster.handover import END, done_key, end_key, look, put, take, task_key
+from raystudy.cluster.handover import done_key, end_key, look, put, take, task_key
 from raystudy.cluster.machines import free, group_name
 from raystudy.cluster.process_group import ProcessGroupConfig, StudyTrainer
 
@@ -39,6 +39,9 @@ DONE_LOOK_S = 0.2
 
 CLOSE_TIMEOUT_S = 8.0
 """How long workers may take to end before they are ended; Tune gives a process 10 s for it."""
+
+_END = b"null"
+"""In place of a task, which is JSON."""
 
 Work = Callable[[dict[str, Any]], None]
 
@@ -96,10 +99,10 @@ class WorkerGroup:
     def close(self) -> None:
         """Let the workers go, and return when they have given back what they held."""
         if self._thread.is_alive():
-            put(task_key(self._name, self._served), END)
+            put(end_key(self._name), b"1")
             self._thread.join(CLOSE_TIMEOUT_S)
-        take(task_key(self._name, self._served))
         free(self._name)
+        take(end_key(self._name))
 
     def _fit(self) -> None:
         """The run, from start to end, in a thread of its own."""
@@ -159,7 +162,7 @@ def _next_task(group: str, number: int, idle_s: float) -> bytes:
     until = time.monotonic() + idle_s
     while (content := look(task_key(group, number))) is None:
         if time.monotonic() > until or look(end_key(group)) is not None:
-            return END
+            return _END
         time.sleep(LOOK_S)
     return content
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from raystudy.cluster import nested, worker_group
-from raystudy.cluster.handover import keys
 from raystudy.cluster.machines import let_go, machines_now, sweep
 from raystudy.cluster.room import Group
 from raystudy.errors import RaystudyError
@@ -74,6 +73,8 @@ def _wait_for(is_so: Any, seconds: float = 30) -> None:
 
 
 def test_nodes_of_one_shape_are_served_by_the_same_processes_those_of_another_by_others(tmp_path: Path) -> None:
+    from ray.experimental import internal_kv
+
     nodes = Nodes(tmp_path)
     told = [nodes.run(), nodes.run(), nodes.run()]
     assert [{(worker["sum"], worker["world"]) for worker in node} for node in told] == [{(3.0, 2)}] * 3
@@ -87,7 +88,7 @@ def test_nodes_of_one_shape_are_served_by_the_same_processes_those_of_another_by
     let_go([Group(1, 1)])
     _wait_for(lambda: _free_cpus() == 2, worker_group.IDLE_S / 2)
     nested.close_workers()
-    assert keys("raystudy/") == []
+    assert internal_kv._internal_kv_list(b"raystudy/", namespace=b"raystudy") == []
 
 
 def test_workers_that_died_failed_or_waited_too_long_cost_a_new_group(
@@ -118,4 +119,9 @@ def test_what_a_killed_process_drove_is_freed(tmp_path: Path) -> None:
     assert _free_cpus() == 0
     assert sweep() == 0  # its process lives
     ray.kill(driver)
-    _wait_for(lambda: sweep() >= 0 and _free_cpus() == 2)
+
+    def is_freed() -> bool:
+        sweep()
+        return _free_cpus() == 2
+
+    _wait_for(is_freed)
