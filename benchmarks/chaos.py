@@ -29,7 +29,7 @@ from raystudy.store import Store
 KILLS_OF_A_STUDY = {1: 12, 2: 4}
 """By workers. A group of workers takes longer to start, so that it is killed less often."""
 
-TIMEOUT_S = 600.0
+TIMEOUT_S = 300.0
 """A study that commits nothing for so long hangs."""
 
 STARTS_AT_THE_END = 3
@@ -107,7 +107,11 @@ def undisturbed(folder: Path, workers: int) -> Path:
     """The storage of a study that nobody disturbs."""
     folder.mkdir()
     life = Life(folder / "s", plan_of(workers), workers)
-    if life.process.wait(2 * TIMEOUT_S) != 0:
+    try:
+        _wait(life, lambda: life.process.poll() is not None)
+    finally:
+        life.end()
+    if life.process.returncode != 0:
         raise RuntimeError(f"the undisturbed study failed:\n{life.told()}")
     return folder / "s"
 
@@ -135,18 +139,18 @@ def disturb(
         for kind in _kill_now_and_then(life, kills, draw):
             tally.kills[kind] += 1
             tell(f"kill {sum(tally.kills.values())}: {kind}, at {life.committed()} of {life.plan.shared_iterations}")
+        _wait(life, lambda: life.process.poll() is not None)
         for _ in range(STARTS_AT_THE_END):
-            _wait(life, lambda: life.process.poll() is not None)
             if life.process.returncode == 0:
                 break
             tell(f"the study ended with status {life.process.returncode}, and is started again: {life.told()[-600:]}")
             life.start_again()
+            _wait(life, lambda: life.process.poll() is not None)
     except TimeoutError as error:
         tally.hung += 1
         tell(f"{error}: {life.told()}")
-        life.process.kill()
     finally:
-        life.process.wait()
+        life.end()
     lost, doubled, differing = compare(storage, reference, life.plan)
     tally.lost, tally.doubled, tally.differing = tally.lost + lost, tally.doubled + doubled, tally.differing + differing
     tell(f"study {tally.studies} with {workers} workers: {lost} lost, {doubled} doubled, {differing} differing")

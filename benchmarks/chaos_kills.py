@@ -60,6 +60,11 @@ class Life:
         self.process.wait()
         self.process = self._start()
 
+    def end(self) -> None:
+        """End its own process, if it lives, and with it its Ray; nothing is started again."""
+        self.process.kill()
+        self.process.wait()
+
     def told(self) -> str:
         """The end of what it printed."""
         return self.output.read_text(errors="replace")[-4000:]

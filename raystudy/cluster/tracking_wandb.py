@@ -13,6 +13,7 @@ from raystudy.cluster.tracking import TrackingSettings, mode_from_environment
 from raystudy.cluster.tracking_artifacts import log_weights
 from raystudy.cluster.tracking_generations import generation, wandb_id
 from raystudy.cluster.tracking_media import with_media
+from raystudy.cluster.wandb_service import end_service
 from raystudy.errors import TrackingError
 from raystudy.files import scratch
 from raystudy.records import Row, TrialState
@@ -87,7 +88,7 @@ def upload(
         _finish(started, state)
     except (wandb.Error, TimeoutError) as problem:
         _open.clear()
-        wandb.teardown()
+        end_service(settings.finish_timeout_s)
         raise TrackingError(f"{run.run_id} could not be uploaded to W&B: {problem}; try again later") from problem
     return sent
 
@@ -131,7 +132,7 @@ def _init(settings: TrackingSettings, run: TrackedRun, store: Store | None) -> w
         except wandb.Error as error:  # server not reached in time, key refused or missing
             LOGGER.warning("%s: W&B not reached, kept on disk instead (%s)", run.run_id, error)
             if not _open:
-                wandb.teardown()  # wandb-core holds on to the id of the run that it could not start
+                end_service(settings.finish_timeout_s)  # it holds on to the id of the run that it could not start
     _remove_older_fragments(settings, wandb_id(run, generation(store, settings.project)))
     return _start(settings, run, store, "offline")
 

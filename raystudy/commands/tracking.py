@@ -37,6 +37,7 @@ def wandb_sync(options: argparse.Namespace) -> int:
     """Bring to Weights & Biases what it has not got, each point once; with ``--rebuild`` everything, in new runs."""
     from raystudy.cluster.tracking import TrackingSettings
     from raystudy.cluster.tracking_sync import begin_rebuild, delete_replaced, sync_study
+    from raystudy.cluster.wandb_service import service_ended
 
     if options.rebuild and options.study:
         raise SpecError("--rebuild takes the whole storage, because studies share trials; leave --study out")
@@ -45,13 +46,14 @@ def wandb_sync(options: argparse.Namespace) -> int:
         settings = TrackingSettings.parse(options.project, folder=folder, weights=options.weights)
         if problems := settings.problems():
             raise SpecError(problems)
-        if options.rebuild:
-            begin_rebuild(store, settings)
-        for name in studies(options):
-            for run_id, points in sync_study(store, name, settings):
-                console.print(f"{run_id}: {points} new points", highlight=False)
-        for run_id in delete_replaced(store, settings):
-            console.print(f"{run_id}: replaced and deleted", highlight=False)
+        with service_ended():
+            if options.rebuild:
+                begin_rebuild(store, settings)
+            for name in studies(options):
+                for run_id, points in sync_study(store, name, settings):
+                    console.print(f"{run_id}: {points} new points", highlight=False)
+            for run_id in delete_replaced(store, settings):
+                console.print(f"{run_id}: replaced and deleted", highlight=False)
     return EXIT_OK
 
 
@@ -66,12 +68,14 @@ def wandb_view(options: argparse.Namespace) -> int:
         raise SpecError(problems)
     from raystudy.cluster.tracking_report import save_report
     from raystudy.cluster.tracking_view import save_view
+    from raystudy.cluster.wandb_service import service_ended
 
     store, console = Store.open(options.storage), make_console()
-    for name in studies(options):
-        question = str(store.read_study(name).get("question", ""))
-        workspace = save_view(store, name, settings.entity, settings.project)
-        console.print(f"{name}: workspace {workspace}", soft_wrap=True, highlight=False)
-        report = save_report(store, name, question, settings.entity, settings.project)
-        console.print(f"{name}: report {report}", soft_wrap=True, highlight=False)
+    with service_ended():
+        for name in studies(options):
+            question = str(store.read_study(name).get("question", ""))
+            workspace = save_view(store, name, settings.entity, settings.project)
+            console.print(f"{name}: workspace {workspace}", soft_wrap=True, highlight=False)
+            report = save_report(store, name, question, settings.entity, settings.project)
+            console.print(f"{name}: report {report}", soft_wrap=True, highlight=False)
     return EXIT_OK

@@ -11,7 +11,7 @@ from benchmarks.chaos_kills import KINDS, Life
 from raystudy.records import TrialState
 from raystudy.store import Store
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(5 * TIMEOUT_S)]  # what hangs is told with what it printed
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,11 @@ def test_two_studies_at_once_on_one_storage_train_nothing_twice(tmp_path: Path, 
     plan, storage = plan_of(1), tmp_path / "shared" / "s"
     storage.parent.mkdir()
     lives = [Life(storage, plan, 1) for _ in range(2)]
-    assert [life.process.wait(TIMEOUT_S) for life in lives] == [0, 0], lives[0].told()
+    try:
+        assert [life.process.wait(2 * TIMEOUT_S) for life in lives] == [0, 0], lives[0].told()
+    finally:
+        for life in lives:
+            life.end()
     assert compare(storage, reference, plan) == (0, 0, 0)
     store = Store.open(storage)
     assert [store.segment(segment.segment_id).newest_attempt() for segment in plan.segments] == [1] * len(plan.segments)

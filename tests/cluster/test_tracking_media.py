@@ -19,6 +19,7 @@ from raystudy.cluster.tracking import TrackingSettings, open_tracker
 from raystudy.cluster.tracking_media import PICTURE_KEYS, TABLE_KEY, with_media
 from raystudy.cluster.tracking_sync import ended_runs
 from raystudy.cluster.tracking_wandb import upload
+from raystudy.cluster.wandb_service import end_service
 from raystudy.cluster.worker import run_segment
 from raystudy.records import TrialState
 from raystudy.spec.plan import Plan, make_plan
@@ -60,12 +61,10 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
-    import wandb
-
     folder = tmp_path_factory.mktemp("media")
     with pytest.MonkeyPatch.context() as patch, Standin() as server:
         server.use(patch)
-        wandb.teardown()
+        end_service()
         tracking = TrackingSettings(project="p", folder=str(folder), weights=True, init_timeout_s=30)
         given = dataclasses.replace(settings(folder / "s"), tracking=tracking)
         store, plan = Store.open(given.storage), make_plan(study().trials())
@@ -74,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         for segment in plan.segments:
             run_segment(segment, given, FakeRun(), runs[segment.segment_id])
         yield Trained(server, plan, store, given, runs)
-        wandb.teardown()
+        end_service()
 
 
 def shown(run: ServedRun) -> list[tuple[int, str]]:
@@ -198,13 +197,11 @@ def test_the_config_says_where_a_run_comes_from(trained: Trained) -> None:
 def test_everything_is_rebuilt_in_new_runs_and_the_old_ones_go(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import wandb
-
     storage = shutil.copytree(trained.store.scratch, tmp_path / "copy")
     command = ["wandb-sync", str(storage), "--project", "p"]
     with Standin() as server:
         server.use(monkeypatch)
-        wandb.teardown()
+        end_service()
         assert main(command) == 0
         old = dict(server.runs)
         assert set(old) == set(trained.server.runs)
@@ -227,19 +224,17 @@ def test_everything_is_rebuilt_in_new_runs_and_the_old_ones_go(
         assert said.count(": 0 new points") == len(old)
         assert "deleted" not in said
         assert server.unhandled == []
-        wandb.teardown()
+        end_service()
 
 
 @pytest.mark.parametrize("mode", ["unavailable", "hanging"])
 def test_a_server_that_is_away_when_the_weights_come_holds_the_end_up_for_its_bounds_only(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Literal["unavailable", "hanging"]
 ) -> None:
-    import wandb
-
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "2")  # of each of wandb's own questions
     with Standin() as server:
         server.use(monkeypatch)
-        wandb.teardown()
+        end_service()
         run = trained.trial("dropped")
         rows = [
             row for found, rows, _, _ in ended_runs(trained.store, "tiny") if found.run_id == run.run_id for row in rows
@@ -255,13 +250,13 @@ def test_a_server_that_is_away_when_the_weights_come_holds_the_end_up_for_its_bo
             time.perf_counter() - start < 3 + 3 + 4
         )  # weights and end have their bounds; rows and pictures do not wait
         server.mend()
-        wandb.teardown()
+        end_service()
         assert upload(trained.tracking(tmp_path), run, rows, TrialState.COMPLETE, store=trained.store) >= 0
         served = server.runs[run.run_id]
         assert numbers(served) == list(points(rows, run))
         assert sorted(shown(served)) == sorted(expected((2, 4, 8), 8))
         assert [a.kind for a in server.artifacts.values() if a.is_committed and a.kind == "detector"] == ["detector"]
-        wandb.teardown()
+        end_service()
 
 
 def test_a_broken_picture_costs_neither_the_row_nor_the_trial(

@@ -6,6 +6,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from raystudy.cluster.tracked_runs import TrackedRun, points
 from raystudy.cluster.tracking import TrackingSettings, open_tracker
 from raystudy.cluster.tracking_wandb import upload
+from raystudy.cluster.wandb_service import end_service
 from raystudy.errors import TrackingError
 from raystudy.records import Row, TrialState
 from tests.cluster.test_tracking import branch_of_2x, rows_of, study_of_two_schedules, study_record, two_schedules
@@ -26,13 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
-    import wandb
-
     with Standin() as standin:
         standin.use(monkeypatch)
-        wandb.teardown()  # wandb reads where its server is once a process; each test has its own
+        end_service()  # wandb reads where its server is once a process; each test has its own
         yield standin
-        wandb.teardown()
+        end_service()
 
 
 def settings(folder: Path, **changes: Any) -> TrackingSettings:
@@ -166,6 +166,19 @@ def test_a_server_that_is_away_at_the_start_gets_everything_later(
     server.mend()
     assert upload(settings(tmp_path), run, rows, TrialState.COMPLETE) == 8
     assert arrived(server.runs[run.run_id]) == expected(rows, run)
+
+
+def test_a_service_that_does_not_end_is_waited_for_within_a_bound_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    ends = threading.Event()
+    monkeypatch.setattr(wandb, "teardown", lambda: ends.wait(60))
+    assert not end_service(0.1)
+    assert "has not ended within 0.1 s" in caplog.text
+    ends.set()
+    assert end_service()
 
 
 def test_the_key_is_in_no_file_that_tracking_writes(server: Standin, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from raystudy.cli import main
 from raystudy.cluster.tracked_runs import points, summary
 from raystudy.cluster.tracking_report import save_report
 from raystudy.cluster.tracking_view import save_view, workspace
+from raystudy.cluster.wandb_service import end_service
 from raystudy.store import Store
 from tests.cluster.test_tracking import branch_of_2x, study_record, two_schedules
 from tests.cluster.wandb_standin import ENTITY, Standin
@@ -18,13 +19,11 @@ from tests.cluster.wandb_standin import ENTITY, Standin
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
-    import wandb
-
     with Standin() as standin:
         standin.use(monkeypatch)
-        wandb.teardown()
+        end_service()
         yield standin
-        wandb.teardown()
+        end_service()
 
 
 def specification(study: str) -> dict[str, Any]:
