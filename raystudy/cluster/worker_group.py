@@ -1,6 +1,6 @@
 """Workers that serve one node after the other: a nested Ray Train run that outlives its nodes.
 
-To start a run of several workers costs some 20 CPU seconds and about as many by the clock, most of it for loading Ray
+To start a run of two workers costs 20 to 25 CPU seconds and about as many by the clock, most of it for loading Ray
 and torch in every process (`benchmarks/trial_overhead.py`). So the workers of a node that is done wait a little for
 another one of the same shape. The process that drives them hands it over through the cluster's key-value store, a few
 kilobytes of JSON; when none comes they end, and the run with them, so that whoever else waits for room gets it. They
