@@ -88,7 +88,7 @@ def upload(
         _finish(started, state)
     except (wandb.Error, TimeoutError) as problem:
         _open.clear()
-        end_service(settings.finish_timeout_s)
+        end_service()
         raise TrackingError(f"{run.run_id} could not be uploaded to W&B: {problem}; try again later") from problem
     return sent
 
@@ -132,7 +132,7 @@ def _init(settings: TrackingSettings, run: TrackedRun, store: Store | None) -> w
         except wandb.Error as error:  # server not reached in time, key refused or missing
             LOGGER.warning("%s: W&B not reached, kept on disk instead (%s)", run.run_id, error)
             if not _open:
-                end_service(settings.finish_timeout_s)  # it holds on to the id of the run that it could not start
+                end_service()  # it holds on to the id of the run that it could not start
     _remove_older_fragments(settings, wandb_id(run, generation(store, settings.project)))
     return _start(settings, run, store, "offline")
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import wandb
 
-END_TIMEOUT_S = 60.0
-"""As long as a run may wait for its last rows (``TrackingSettings.finish_timeout_s``)."""
+END_TIMEOUT_S = 10.0
+"""It takes less than a second: runs have been finished, or given up, by then."""
 
 _logger = logging.getLogger(__name__)
 
@@ -16,8 +16,9 @@ _logger = logging.getLogger(__name__)
 def end_service(timeout_s: float = END_TIMEOUT_S) -> bool:
     """End wandb's service, which is started anew when it is needed; whether it has ended in time.
 
-    wandb waits for it without a bound, also when our own process ends. One that is left behind is not waited for any
-    more and ends with our process; what it has not sent lies on disk.
+    wandb itself waits for it without a bound, also when our own process ends; and for ever where the service has closed
+    the connection before it was told to end, as it may when a request was cancelled because the server is away. One
+    that is left behind ends with our process, and nobody waits for it any more.
     """
     thread = threading.Thread(target=wandb.teardown, name="end of wandb", daemon=True)
     thread.start()

@@ -6,7 +6,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,19 +165,6 @@ def test_a_server_that_is_away_at_the_start_gets_everything_later(
     server.mend()
     assert upload(settings(tmp_path), run, rows, TrialState.COMPLETE) == 8
     assert arrived(server.runs[run.run_id]) == expected(rows, run)
-
-
-def test_a_service_that_does_not_end_is_waited_for_within_a_bound_only(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    import wandb
-
-    ends = threading.Event()
-    monkeypatch.setattr(wandb, "teardown", lambda: ends.wait(60))
-    assert not end_service(0.1)
-    assert "has not ended within 0.1 s" in caplog.text
-    ends.set()
-    assert end_service()
 
 
 def test_the_key_is_in_no_file_that_tracking_writes(server: Standin, tmp_path: Path) -> None:

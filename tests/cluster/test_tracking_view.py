@@ -131,6 +131,22 @@ def test_a_view_that_somebody_has_deleted_is_made_again(server: Standin, tmp_pat
     assert (len(server.views), len(server.reports)) == (1, 1)
 
 
+def test_a_service_that_was_not_told_to_end_is_left_to_itself_and_the_next_one_serves(
+    server: Standin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def lose(*_: object) -> None:
+        """What happens to the word when the service has closed the connection already."""
+
+    store = Store.open(tmp_path / "storage", create=True)
+    first = save_view(store, "study", ENTITY, "p")
+    with monkeypatch.context() as patch:
+        patch.setattr("wandb.sdk.lib.service.service_client.ServiceClient.publish", lose)
+        assert not end_service(0.5)
+    assert "has not ended within 0.5 s" in caplog.text
+    assert save_view(store, "study", ENTITY, "p") == first
+    assert end_service()
+
+
 def test_the_report_shows_the_same_panels_with_words_and_is_made_once(server: Standin, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "storage", create=True)
     first = save_report(store, "study", "Does it pay?", ENTITY, "p")
