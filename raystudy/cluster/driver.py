@@ -84,6 +84,7 @@ def train_worker(config: dict[str, Any]) -> None:
 
 def _run(config: dict[str, Any], run: "Run") -> None:
     from raystudy.cluster import spot
+    from raystudy.cluster.hung import ends_when_hung
     from raystudy.cluster.settings import RunSettings
     from raystudy.cluster.tracked_runs import TrackedRun
     from raystudy.cluster.worker import run_segment
@@ -96,7 +97,8 @@ def _run(config: dict[str, Any], run: "Run") -> None:
     tracked = [TrackedRun.from_dict(content) for content in config["tracked"]]
     segment, settings = Segment.from_dict(config["node"]), from_dict(RunSettings, config["settings"])
     watch = spot.watched(settings.notices, spot.drain_this_node) if settings.notices else nullcontext()
-    with kept_log(Store.open(settings.storage), segment.segment_id, collectives.rank()), watch as must_leave:
+    log = kept_log(Store.open(settings.storage), segment.segment_id, collectives.rank())
+    with log, ends_when_hung(settings.hung_after_s), watch as must_leave:
         run_segment(segment, settings, run, tracked, must_leave)
 
 
@@ -110,6 +112,7 @@ def _train_in_workers(config: dict[str, Any]) -> None:
 
 def _pretrain(config: dict[str, Any]) -> None:
     from raystudy.cluster.commits import provenance
+    from raystudy.cluster.hung import ends_when_hung
     from raystudy.cluster.settings import RunSettings
     from raystudy.cluster.tracked_runs import TrackedRun, with_provenance
     from raystudy.cluster.tracking import open_tracker
@@ -126,7 +129,8 @@ def _pretrain(config: dict[str, Any]) -> None:
     tracker = open_tracker(settings.tracking, [with_provenance(run, made_with, settings.device) for run in runs], store)
     in_workers = _needs_workers(recipe.workers)
     try:
-        make_weights(recipe, settings, in_workers=in_workers)
+        with ends_when_hung(settings.hung_after_s):
+            make_weights(recipe, settings, in_workers=in_workers)
     except (SpecError, DataError, TrainingError) as error:  # trying again would only repeat it
         tracker.finish(TrialState.FAILED, str(error))
         ray.tune.report({"done": True, "refusal": str(error)})

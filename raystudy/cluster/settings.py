@@ -34,6 +34,9 @@ class RunSettings:
     collective_timeout_s: int = 600
     """How long the workers of a trial wait for one that does not answer, before they end and the trial starts again."""
 
+    hung_after_s: int = 1800
+    """A training process that gets no batch for so long hangs: it ends, and its node is tried again; 0 is never."""
+
     notices: str = ""
     """Address of the metadata service that tells when a spot machine is taken back; nothing is asked when empty."""
 

@@ -1,10 +1,12 @@
 """Reading ahead of training in processes of its own."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+from raystudy.data import pulse
 
 T = TypeVar("T")
 
@@ -17,10 +19,12 @@ def ahead(read: Callable[[int], T], indices: Sequence[int], processes: int) -> I
         indices: in the order in which results are wanted.
         processes: that read; 0 reads here, when asked.
     """
-    if processes == 0:
-        yield from map(read, indices)
-    else:
-        yield from DataLoader(_Indexed(read), batch_size=None, sampler=indices, num_workers=processes)
+    made: Iterable[T] = map(read, indices)
+    if processes:
+        made = DataLoader(_Indexed(read), batch_size=None, sampler=indices, num_workers=processes)
+    for result in made:
+        pulse.beat()
+        yield result
 
 
 class _Indexed(Dataset[T], Generic[T]):

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from raystudy.data import pulse
 from raystudy.data.ahead import ahead
 from raystudy.data.batch import Batch, collate
 from raystudy.data.coco import CocoDataset
@@ -142,6 +143,7 @@ class EvalLoader:
         wanted = set(missing)
         for number in range(len(self)):
             if number not in wanted:
+                pulse.beat()
                 yield self._kept[number]
                 continue
             batch = next(made)
