@@ -27,7 +27,7 @@ def _ended(limit_s: float, beats: list[float]) -> list[int]:
             time.sleep(pause)
             pulse.beat()
         time.sleep(0.05)
-    time.sleep(0.3)
+    time.sleep(limit_s + 0.3)  # nobody is watched any more
     return found
 
 
