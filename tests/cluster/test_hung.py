@@ -3,7 +3,6 @@
 import multiprocessing
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from raystudy.cluster.hung import EXIT_STATUS, ends_when_hung
 from raystudy.data import pulse
 from raystudy.spec.plan import make_plan
 from raystudy.store import Store
-from tests.cluster.without_ray import FakeRun
+from tests.cluster.without_ray import FakeRun, HangingRun
 from tests.segment_files import checkpoint_file
 from tests.tiny_trials import results, settings, tiny_trial
 
@@ -49,19 +48,13 @@ def test_nobody_is_watched_where_that_is_not_wanted() -> None:
     assert _ended(0, [0.0, 0.3]) == []
 
 
-class _HangingRun(FakeRun):
-    def report(self, progress: dict[str, Any]) -> None:
-        if progress["iteration"] == 4:
-            time.sleep(600)
-
-
 def _hang(folder: str) -> None:
     from raystudy.cluster.worker import run_segment
     from raystudy.cluster.worker_log import kept_log
 
     given = settings(Path(folder))
     with kept_log(Store.open(given.storage), SEGMENT.segment_id, 0), ends_when_hung(2, poll_s=0.1):
-        run_segment(SEGMENT, given, _HangingRun())
+        run_segment(SEGMENT, given, HangingRun())
 
 
 @pytest.mark.chaos

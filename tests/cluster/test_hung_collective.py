@@ -12,7 +12,7 @@ import torch
 from raystudy.spec.plan import make_plan
 from raystudy.store import Store
 from tests.cluster.autoscaled import free_port
-from tests.cluster.without_ray import FakeRun
+from tests.cluster.without_ray import FakeRun, HangingRun
 from tests.models.workers import on_two_workers
 from tests.segment_files import checkpoint_file
 from tests.tiny_trials import results, settings, tiny_trial
@@ -21,15 +21,6 @@ pytestmark = pytest.mark.chaos
 
 (SEGMENT,) = make_plan([tiny_trial(total=8, workers=2, images_per_worker=1)]).segments
 TIMEOUT_S = 4
-
-
-class HangingRun(FakeRun):
-    """The worker that has stopped answering after iteration 4."""
-
-    def report(self, progress: dict[str, Any]) -> None:
-        """Hangs there."""
-        if progress["iteration"] == 4:
-            time.sleep(600)
 
 
 def _with_time_out(rank: int, port: int, folder: str, told: Any) -> None:

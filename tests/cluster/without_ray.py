@@ -1,5 +1,6 @@
 """Plans trained in this process, without Ray, and what they leave."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,15 @@ class FakeRun:
         self.reports.append(progress)
         if progress["iteration"] == self._die_at:
             raise KilledError
+
+
+class HangingRun(FakeRun):
+    """A worker that stops answering after iteration 4."""
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Hangs there."""
+        if progress["iteration"] == 4:
+            time.sleep(600)
 
 
 def run_here(plan: Plan, storage: Path) -> RunSettings:
